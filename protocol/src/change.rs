@@ -1,0 +1,388 @@
+//! **change** — every conditional write of the protocol, the table of protocol.md 1.7 in code: what
+//! must hold of the stored record, and what it becomes.
+//!
+//! Comes from the coordinator's decisions. Goes to the lock table, which alone judges the guards.
+//! A leader's write carries its fencing token (`lease.epoch`) and the version it read (`v`); an
+//! operator's word carries the version only; a slot's write carries who may testify.
+
+use crate::{
+    cluster::{Instance, Slot},
+    observation::{InAttempt, Ran},
+    plan::Plan,
+    registry::{
+        Attest, Change, Ctrl, Evidence, Fence, Guard, Lease, Owner, Parked, Phase, Pin,
+        RecordChange, Restored, Row, Salvage, Scalar, SlotRecord,
+    },
+};
+use alloc::{borrow::ToOwned, string::String, vec, vec::Vec};
+
+fn number(path: &'static str, value: u64) -> Guard {
+    Guard::Is(path, Scalar::Number(value))
+}
+
+fn text(path: &'static str, value: &str) -> Guard {
+    Guard::Is(path, Scalar::Text(value.to_owned()))
+}
+
+fn phase_is(phase: Phase) -> Guard {
+    text("phase", phase.name())
+}
+
+// ---------------------------------------------------------------- ctrl
+
+/// A leader's write: applied only while its epoch is the latest and nothing changed since it read.
+/// `v` alone pins every other field; phase and attempt are said again where the table says them.
+fn by_leader(name: &'static str, before: &Ctrl, extra: Vec<Guard>, after: Ctrl) -> Change {
+    let epoch = before.lease.as_ref().map_or(0, |lease| lease.epoch);
+    let mut guards = vec![number("v", before.version), number("lease.epoch", epoch)];
+    guards.extend(extra);
+    assert!(after.inc >= before.inc, "S11: an incarnation never goes back");
+    assert!(after.attempt >= before.attempt, "attempts rise for the life of the uid");
+    let after = Ctrl { version: before.version + 1, ..after };
+    let record = RecordChange::Ctrl { before: Some(before.clone()), after };
+    Change { name, guard: Guard::All(guards), record, checks: Vec::new() }
+}
+
+/// Genesis: the first record of a fresh uid.
+pub fn genesis(ctrl: Ctrl) -> Change {
+    let record = RecordChange::Ctrl { before: None, after: ctrl };
+    Change { name: "genesis", guard: Guard::Absent("uid"), record, checks: Vec::new() }
+}
+
+/// Takes the lease whose `rvn` was watched for long enough, was released, or never was.
+pub fn acquire(ctrl: &Ctrl, holder: Slot, owner: &Owner, rvn: String) -> Change {
+    let guard = match &ctrl.lease {
+        None => Guard::Absent("lease"),
+        Some(lease) => text("lease.rvn", &lease.rvn),
+    };
+    let epoch = ctrl.lease.as_ref().map_or(0, |lease| lease.epoch) + 1;
+    let lease = Lease { holder, nonce: owner.nonce.clone(), epoch, rvn, released: false };
+    lease_change("acquire", ctrl, guard, lease)
+}
+
+/// Shows that the holder lives.
+pub fn renew(ctrl: &Ctrl, lease: &Lease, rvn: String) -> Change {
+    lease_change("renew", ctrl, holder_is(lease), Lease { rvn, ..lease.clone() })
+}
+
+/// Gives the lease up; the record stays, so that a late write can't remove a successor's.
+pub fn release(ctrl: &Ctrl, lease: &Lease, rvn: String) -> Change {
+    lease_change("release", ctrl, holder_is(lease), Lease { rvn, released: true, ..lease.clone() })
+}
+
+fn holder_is(lease: &Lease) -> Guard {
+    Guard::All(vec![number("lease.epoch", lease.epoch), text("lease.nonce", &lease.nonce.0)])
+}
+
+/// Lease writes leave `v` alone: a renewal must not make the leader's own decision fail.
+fn lease_change(name: &'static str, ctrl: &Ctrl, guard: Guard, lease: Lease) -> Change {
+    let after = Ctrl { lease: Some(lease), ..ctrl.clone() };
+    Change {
+        name,
+        guard,
+        record: RecordChange::Ctrl { before: Some(ctrl.clone()), after },
+        checks: Vec::new(),
+    }
+}
+
+/// Opens the next attempt.
+pub fn start_fencing(ctrl: &Ctrl) -> Change {
+    let attempt = ctrl.attempt + 1;
+    let resume = if ctrl.phase == Phase::Aborted { ctrl.resume } else { Some(ctrl.phase) };
+    let request = ctrl
+        .request
+        .clone()
+        .map(|request| crate::registry::Request { attempt: Some(attempt), ..request });
+    let extra = vec![
+        phase_is(ctrl.phase),
+        number("attempt", ctrl.attempt),
+        number("inc", ctrl.inc),
+        Guard::Absent("paused"),
+    ];
+    let after = Ctrl {
+        attempt,
+        phase: Phase::Fencing,
+        resume,
+        request,
+        parked: None,
+        approved: None,
+        ..ctrl.clone()
+    };
+    by_leader("start fencing", ctrl, extra, after)
+}
+
+/// The one write that ends an incarnation. Each counted fence is checked in the same instant.
+pub fn commit(ctrl: &Ctrl, plan: &Plan, pin: &Pin, counted: &[Slot]) -> Change {
+    let extra =
+        vec![phase_is(Phase::Fencing), number("attempt", ctrl.attempt), number("inc", ctrl.inc)];
+    let mut change = by_leader("commit", ctrl, extra, incarnation(ctrl, plan, pin));
+    let fenced =
+        || Guard::All(vec![number("fence.attempt", ctrl.attempt), number("fence.inc", ctrl.inc)]);
+    change.checks = counted.iter().map(|slot| (Row::Slot(*slot), fenced())).collect();
+    change
+}
+
+/// The first incarnation of a bootstrapped cluster: committed at once, there is nothing to fence.
+pub fn commit_first(ctrl: &Ctrl, plan: &Plan, pin: &Pin) -> Change {
+    let mut change = by_leader(
+        "first commit",
+        ctrl,
+        vec![phase_is(Phase::Genesis)],
+        incarnation(ctrl, plan, pin),
+    );
+    let unrun = || Guard::Absent("ran");
+    change.checks = ctrl.seats.iter().map(|seat| (Row::Slot(seat.slot), unrun())).collect();
+    change
+}
+
+fn incarnation(ctrl: &Ctrl, plan: &Plan, pin: &Pin) -> Ctrl {
+    Ctrl {
+        inc: plan.inc,
+        token: plan.token.clone(),
+        cluster_id: Some(plan.cluster_id()),
+        members: plan.members(),
+        phase: Phase::Committed,
+        opened: false,
+        plan: Some(pin.clone()),
+        source: Some(plan.source.clone()),
+        request: None,
+        op: None,
+        intent: None,
+        parked: None,
+        approved: None,
+        resume: None,
+        aborts: 0,
+        ..ctrl.clone()
+    }
+}
+
+/// A cluster that ran before us is taken over as it is.
+pub fn adopt(
+    ctrl: &Ctrl,
+    cluster_id: crate::cluster::ClusterId,
+    members: Vec<crate::cluster::Member>,
+) -> Change {
+    let checks =
+        members.iter().map(|member| (Row::Slot(member.slot), number("ran.inc", 1))).collect();
+    let after = Ctrl {
+        inc: 1,
+        opened: true,
+        phase: Phase::Idle,
+        cluster_id: Some(cluster_id),
+        members,
+        ..ctrl.clone()
+    };
+    Change { checks, ..by_leader("adopt", ctrl, vec![phase_is(Phase::Genesis)], after) }
+}
+
+/// Calls the attempt off.
+pub fn abort(ctrl: &Ctrl) -> Change {
+    let carried =
+        ctrl.request.as_ref().is_some_and(|request| request.attempt == Some(ctrl.attempt));
+    let after = Ctrl {
+        phase: Phase::Aborted,
+        aborted: Some(InAttempt { inc: ctrl.inc, attempt: ctrl.attempt }),
+        request: if carried { None } else { ctrl.request.clone() },
+        parked: None,
+        approved: None,
+        aborts: ctrl.aborts.saturating_add(1),
+        ..ctrl.clone()
+    };
+    by_leader("abort", ctrl, vec![phase_is(Phase::Fencing), number("attempt", ctrl.attempt)], after)
+}
+
+/// Parks the attempt until somebody helps, or takes it up again.
+pub fn park(ctrl: &Ctrl, parked: Option<Parked>) -> Change {
+    by_leader("park", ctrl, vec![phase_is(Phase::Fencing)], Ctrl { parked, ..ctrl.clone() })
+}
+
+/// Goes back to where the aborted attempt began.
+pub fn resume(ctrl: &Ctrl) -> Change {
+    let phase = ctrl.resume.unwrap_or(Phase::Idle);
+    let after = Ctrl { phase, resume: None, ..ctrl.clone() };
+    by_leader("resume", ctrl, vec![phase_is(Phase::Aborted)], after)
+}
+
+/// On to the next phase of the same plan.
+pub fn advance(ctrl: &Ctrl, to: Phase) -> Change {
+    let plan = match &ctrl.plan {
+        Some(pin) => text("plan.sha256", &alloc::format!("{}", pin.sha256)),
+        None => Guard::Absent("plan"),
+    };
+    let opened = ctrl.opened || to == Phase::Open;
+    let aborts = if to == Phase::Idle { 0 } else { ctrl.aborts };
+    let after = Ctrl { phase: to, opened, aborts, ..ctrl.clone() };
+    by_leader("advance", ctrl, vec![phase_is(ctrl.phase), plan], after)
+}
+
+/// Another plan for the same incarnation, while no member of it was started.
+pub fn replan(ctrl: &Ctrl, plan: &Plan, pin: &Pin) -> Change {
+    let old = ctrl.plan.as_ref().map(|pin| alloc::format!("{}", pin.sha256)).unwrap_or_default();
+    let extra = vec![phase_is(Phase::Restoring), text("plan.sha256", &old)];
+    let after = Ctrl {
+        token: plan.token.clone(),
+        cluster_id: Some(plan.cluster_id()),
+        members: plan.members(),
+        plan: Some(pin.clone()),
+        source: Some(plan.source.clone()),
+        ..ctrl.clone()
+    };
+    by_leader("replan", ctrl, extra, after)
+}
+
+/// The next stage of a membership operation.
+pub fn operation(ctrl: &Ctrl, after: Ctrl) -> Change {
+    by_leader("membership", ctrl, vec![phase_is(ctrl.phase), Guard::Absent("paused")], after)
+}
+
+/// The operator's word: one field, no epoch.
+pub fn word(ctrl: &Ctrl, after: Ctrl) -> Change {
+    let after = Ctrl { version: ctrl.version + 1, ..after };
+    let record = RecordChange::Ctrl { before: Some(ctrl.clone()), after };
+    Change { name: "operator", guard: number("v", ctrl.version), record, checks: Vec::new() }
+}
+
+// ---------------------------------------------------------------- slots
+
+fn slot_change(
+    name: &'static str,
+    slot: Slot,
+    before: &SlotRecord,
+    guard: Guard,
+    after: SlotRecord,
+) -> Change {
+    let record = RecordChange::Slot { slot, before: before.clone(), after };
+    Change { name, guard, record, checks: Vec::new() }
+}
+
+fn as_owner(before: &SlotRecord, me: &Owner) -> Vec<Guard> {
+    vec![text("owner.nonce", &me.nonce.0), number("gen", before.gen_)]
+}
+
+/// Takes a seat that is free or whose owner was watched for long enough.
+pub fn claim(slot: Slot, before: &SlotRecord, owner: Owner) -> Change {
+    let guard = match &before.owner {
+        None => Guard::Absent("owner"),
+        Some(old) => text("owner.rvn", &old.rvn),
+    };
+    let after = SlotRecord {
+        owner: Some(owner),
+        gen_: before.gen_ + 1,
+        restore: None,
+        salvage: None,
+        ..before.clone()
+    };
+    slot_change("claim", slot, before, guard, after)
+}
+
+/// What a first start of a member of `ctrl.inc` must find (protocol.md 1.7 "first start"): nobody
+/// ran it, and no fence stands against it. `removed` is the member whose place it takes.
+pub fn first_start(ctrl: &Ctrl, slot: Slot, before: &SlotRecord, me: &Owner, ran: Ran) -> Change {
+    assert_eq!(ran.inc, ctrl.inc, "only the recorded incarnation is ever started");
+    let removed = ctrl.op.as_ref().filter(|op| op.slot == slot).and_then(|op| op.removed);
+    let aborted =
+        ctrl.aborted.filter(|aborted| aborted.inc == ctrl.inc).map_or(0, |aborted| aborted.attempt);
+    let mut unrun = vec![Guard::Absent("ran"), Guard::Below("ran.inc", ctrl.inc)];
+    unrun.extend(removed.map(|id| text("ran.member_id", &alloc::format!("{id}"))));
+    let unfenced = vec![
+        Guard::Absent("fence"),
+        Guard::Below("fence.inc", ctrl.inc),
+        Guard::AtMost("fence.attempt", aborted),
+    ];
+    let mut guards = as_owner(before, me);
+    guards.extend([Guard::Any(unrun), Guard::Any(unfenced)]);
+    slot_change(
+        "first start",
+        slot,
+        before,
+        Guard::All(guards),
+        SlotRecord { ran: Some(ran), ..before.clone() },
+    )
+}
+
+/// A member that ran before us says so (adopt).
+pub fn adopted(slot: Slot, before: &SlotRecord, me: &Owner, ran: Ran) -> Change {
+    let mut guards = as_owner(before, me);
+    guards.push(Guard::Absent("ran"));
+    slot_change(
+        "adopted",
+        slot,
+        before,
+        Guard::All(guards),
+        SlotRecord { ran: Some(ran), ..before.clone() },
+    )
+}
+
+/// Every fence: only the first for an attempt is kept, so what a leader counted can't change.
+fn fence_change(slot: Slot, before: &SlotRecord, witness: Guard, fence: Fence) -> Change {
+    let first =
+        Guard::Any(vec![Guard::Absent("fence"), Guard::Below("fence.attempt", fence.attempt)]);
+    let after = SlotRecord { fence: Some(fence), ..before.clone() };
+    slot_change("fence", slot, before, Guard::All(vec![first, witness]), after)
+}
+
+/// Fences C and D: written by the machine that ran the member, owner of the seat or not.
+pub fn fence_own(slot: Slot, before: &SlotRecord, fence: Fence) -> Change {
+    let witness =
+        Guard::All(vec![number("ran.inc", fence.inc), text("ran.instance", &fence.instance.0)]);
+    fence_change(slot, before, witness, fence)
+}
+
+/// Fence N: written by the owner of a seat that never ran this incarnation.
+pub fn fence_never_ran(slot: Slot, before: &SlotRecord, me: &Owner, fence: Fence) -> Change {
+    let mut guards = as_owner(before, me);
+    guards.push(Guard::Any(vec![Guard::Absent("ran"), Guard::Below("ran.inc", fence.inc)]));
+    fence_change(slot, before, Guard::All(guards), fence)
+}
+
+/// Fence O: the leader turns an attestation into a fence. It is bound to the machine that may
+/// still start the member.
+pub fn fence_attested(slot: Slot, before: &SlotRecord, ctrl: &Ctrl, machine: &Instance) -> Change {
+    let attested = vec![
+        number("attest.inc", ctrl.inc),
+        text("attest.instance", &machine.0),
+        text("ran.instance", &machine.0),
+        Guard::Any(vec![
+            number("ran.inc", ctrl.inc),
+            Guard::All(vec![Guard::Below("ran.inc", ctrl.inc), text("owner.instance", &machine.0)]),
+        ]),
+    ];
+    let fence = Fence {
+        inc: ctrl.inc,
+        attempt: ctrl.attempt,
+        kind: Evidence::Attested,
+        instance: machine.clone(),
+        log: None,
+    };
+    fence_change(slot, before, Guard::All(attested), fence)
+}
+
+/// The operator's word that the machine which ran `slot` is gone.
+pub fn attest(slot: Slot, before: &SlotRecord, attest: Attest) -> Change {
+    let guard = text("ran.instance", &attest.instance.0);
+    slot_change(
+        "attest",
+        slot,
+        before,
+        guard,
+        SlotRecord { attest: Some(attest), ..before.clone() },
+    )
+}
+
+/// A seat's report on its part of the plan.
+pub fn report(slot: Slot, before: &SlotRecord, me: &Owner, restored: Restored) -> Change {
+    let after = SlotRecord { restore: Some(restored), ..before.clone() };
+    slot_change("report", slot, before, Guard::All(as_owner(before, me)), after)
+}
+
+/// A seat's salvage for this attempt.
+pub fn salvaged(slot: Slot, before: &SlotRecord, salvage: Salvage) -> Change {
+    let guard = number("fence.attempt", salvage.attempt);
+    slot_change(
+        "salvage",
+        slot,
+        before,
+        guard,
+        SlotRecord { salvage: Some(salvage), ..before.clone() },
+    )
+}

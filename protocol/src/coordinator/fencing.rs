@@ -1,0 +1,314 @@
+//! **fencing** — FENCING, both roles: the member's promise, and the leader's count.
+//!
+//! The member (protocol.md 1.8): stop, mark durably, see it stopped once more, read the log,
+//! publish. A crash before the mark leaves etcd free to start and nothing counted; a crash after
+//! it keeps etcd down, and the next look goes on from there.
+//!
+//! The leader: count what stands, call off what is not needed, commit what blocks.
+
+use super::{Scene, Step};
+use crate::{
+    change,
+    cluster::Slot,
+    effect::Effect,
+    explanation::{Code, Note},
+    fence::{self, Standing},
+    manifest::Reason,
+    observation::{InAttempt, LogState},
+    registry::{Evidence, Fence, Salvage},
+    source,
+};
+use alloc::{string::String, vec::Vec};
+
+impl Scene<'_> {
+    /// This machine's part of the open attempt.
+    pub(super) fn consent(&self) -> Option<Step> {
+        let concerned = fence::seats_concerned(self.ctrl).contains(&self.slot);
+        if self.ctrl.paused.is_some() || !concerned || !self.may_testify() {
+            return None;
+        }
+        let attempt = InAttempt { inc: self.ctrl.inc, attempt: self.ctrl.attempt };
+        let promised = self.marker().is_some_and(|marker| marker >= attempt);
+        if !promised && self.ctrl.is_guarded() && self.quorum_lives() {
+            // S20: a healthy member never consents; its vote is the veto
+            return None;
+        }
+        if !promised {
+            return self.last_words().or_else(|| self.promise(attempt));
+        }
+        self.see_it_stopped().or_else(|| self.publish_fence()).or_else(|| self.salvage())
+    }
+
+    /// C and D are the word of the machine that ran the member, N that of the seat's owner; any
+    /// other machine's word about the seat is nothing (protocol.md 1.4 "Who may testify").
+    fn may_testify(&self) -> bool {
+        self.i_ran() || (self.owner().is_some() && self.nobody_ran())
+    }
+
+    /// A member that still answers is asked for a snapshot before it is stopped: it needs no quorum
+    /// and holds all the member has applied (etcd.md 4.2 A). Tried once; a failure stops nothing.
+    fn last_words(&self) -> Option<Step> {
+        let answers = self.answer().is_some();
+        if !answers
+            || self.core.known.last_words == Some(self.ctrl.attempt)
+            || self.is_saved_lately()
+        {
+            return None;
+        }
+        let reason =
+            if self.ctrl.is_guarded() { Reason::Suspicion } else { Reason::BeforeRollback };
+        let effect = Effect::Save { reason, inc: self.ctrl.inc };
+        if self.core.lanes.is_free(effect.lane(), self.now) {
+            return Step::act(
+                effect,
+                Code::Saving,
+                "saves what this member holds before it is stopped",
+            );
+        }
+        let saving = matches!(self.core.lanes.running(effect.lane()), Some(Effect::Save { .. }));
+        saving.then(|| {
+            Step::Wait(Note::new(Code::Saving, "the last snapshot of this member is under way"))
+        })
+    }
+
+    /// What this member has applied is in the bucket already.
+    fn is_saved_lately(&self) -> bool {
+        let saved = self.core.known.saved.as_ref();
+        let applied = self.answer().map_or(u64::MAX, |status| status.applied);
+        saved.is_some_and(|(_, manifest)| {
+            manifest.inc == self.ctrl.inc && manifest.applied >= applied
+        })
+    }
+
+    fn promise(&self, attempt: InAttempt) -> Option<Step> {
+        if !self.is_stopped() {
+            return Step::act(Effect::Stop, Code::Fencing, "stops etcd for good");
+        }
+        let text = alloc::format!(
+            "promises never to run incarnation {} unless attempt {} is called off",
+            attempt.inc,
+            attempt.attempt
+        );
+        Step::act(Effect::Mark(attempt), Code::Fencing, text)
+    }
+
+    /// A gate that ran just before the mark may still have forked etcd: stopped counts only when it
+    /// is seen after the mark is durable (protocol.md A3).
+    fn see_it_stopped(&self) -> Option<Step> {
+        if !self.is_stopped() {
+            return Step::act(
+                Effect::Stop,
+                Code::Fencing,
+                "stops etcd that was started beside the promise",
+            );
+        }
+        let seen_after = self.core.known.marked_at.is_none_or(|marked| self.looked_at >= marked);
+        (!seen_after).then(|| {
+            Step::Wait(Note::new(Code::Fencing, "looks once more whether etcd is stopped"))
+        })
+    }
+
+    fn publish_fence(&self) -> Option<Step> {
+        let stands =
+            self.mine.fence.as_ref().is_some_and(|fence| fence.attempt >= self.ctrl.attempt);
+        if stands {
+            return None;
+        }
+        if !self.i_ran() {
+            let fence = self.my_fence(Evidence::NeverRan, None);
+            let change = change::fence_never_ran(self.slot, &self.mine, self.owner()?, fence);
+            return Step::act(
+                Effect::Write(change),
+                Code::Fencing,
+                "fenced: this seat never ran this incarnation",
+            );
+        }
+        if self.data_is_lost() {
+            let fence = self.my_fence(Evidence::DataLost, None);
+            let change = change::fence_own(self.slot, &self.mine, fence);
+            return Step::act(Effect::Write(change), Code::Fencing, "fenced: its data is lost");
+        }
+        let readable = matches!(self.data().log, LogState::Present { .. })
+            && self.data_inc() == Some(self.ctrl.inc);
+        let read =
+            self.core.known.log.as_ref().filter(|(attempt, _)| *attempt == self.ctrl.attempt);
+        let log = match (readable, read) {
+            (true, None) => return Step::act(Effect::ReadLog, Code::Fencing, "reads its log"),
+            (true, Some((_, log))) => log.clone(),
+            (false, _) => None,
+        };
+        let text = match &log {
+            Some(log) => alloc::format!(
+                "fenced by consent, log term {} index {}",
+                log.last_term,
+                log.last_index
+            ),
+            None => "fenced by consent; its data can't be read".into(),
+        };
+        let change =
+            change::fence_own(self.slot, &self.mine, self.my_fence(Evidence::Consent, log));
+        Step::act(Effect::Write(change), Code::Fencing, text)
+    }
+
+    fn my_fence(&self, kind: Evidence, log: Option<crate::observation::LogSummary>) -> Fence {
+        let instance = self.core.me.instance.clone();
+        Fence { inc: self.ctrl.inc, attempt: self.ctrl.attempt, kind, instance, log }
+    }
+
+    /// A fenced survivor whose log is the best and knows more than any snapshot saves a copy.
+    fn salvage(&self) -> Option<Step> {
+        let standing = fence::standing(self.ctrl, self.records);
+        let (best, log) = fence::best_log(self.ctrl, self.records, &standing.intact)?;
+        let done =
+            self.mine.salvage.as_ref().is_some_and(|salvage| salvage.attempt == self.ctrl.attempt);
+        if best != self.slot || done {
+            return None;
+        }
+        let salvaged = self.core.known.saved.as_ref().filter(|(_, manifest)| {
+            manifest.inc == self.ctrl.inc
+                && manifest.reason == Reason::Salvage
+                && manifest.applied >= log.commit
+        });
+        if let Some((_, manifest)) = salvaged {
+            // said even though the catalogue has it by now: the leader waits for the record
+            let salvage = Salvage { attempt: self.ctrl.attempt, manifest: manifest.key() };
+            let change = change::salvaged(self.slot, &self.mine, salvage);
+            return Step::act(
+                Effect::Write(change),
+                Code::Salvaging,
+                "records the salvage of its data",
+            );
+        }
+        let catalogue = match self.catalogue() {
+            Ok(catalogue) => catalogue,
+            Err(step) => return Some(step),
+        };
+        if !source::needs_salvage(Some(&log), catalogue) {
+            return None;
+        }
+        Step::act(
+            Effect::SalvageCopy { inc: self.ctrl.inc },
+            Code::Salvaging,
+            "saves a snapshot from a copy of its data: it knows more than any snapshot",
+        )
+    }
+
+    // ------------------------------------------------------------ the leader
+
+    /// Counts, calls off, waits or commits. Nothing here trusts anything but the records.
+    pub(super) fn lead_fencing(&self) -> Option<Step> {
+        let standing = fence::standing(self.ctrl, self.records);
+        if self.ctrl.is_guarded() && self.quorum_lives() {
+            return self.call_off(Code::QuorumAlive, "a quorum lives");
+        }
+        if self.ctrl.is_guarded() && fence::restart_suffices(self.ctrl, standing.intact.len()) {
+            let text = alloc::format!(
+                "{} members are intact, a plain restart suffices",
+                standing.intact.len()
+            );
+            return self.call_off(Code::Recoverable, &text);
+        }
+        if let Some(because) = &self.ctrl.paused {
+            return Step::wait(Code::Paused, alloc::format!("paused: {because}"));
+        }
+        if let Some(step) = self.fence_attested(&standing) {
+            return Some(step);
+        }
+        if !standing.blocks || self.scope_is_open(&standing) {
+            return self.wait_for_evidence(&standing);
+        }
+        self.wait_to_gather(&standing).or_else(|| self.settle_source(&standing))
+    }
+
+    pub(super) fn call_off(&self, code: Code, why: &str) -> Option<Step> {
+        let text = alloc::format!("calls attempt {} off: {why}", self.ctrl.attempt);
+        Step::act(Effect::Write(change::abort(self.ctrl)), code, text)
+    }
+
+    /// O: an attestation becomes a fence for this attempt.
+    fn fence_attested(&self, standing: &Standing) -> Option<Step> {
+        let slot = standing
+            .missing
+            .iter()
+            .copied()
+            .find(|slot| self.records.is_attested(*slot, self.ctrl.inc))?;
+        let record = self.records.slot(slot);
+        let machine = record.attest.as_ref()?.instance.clone();
+        let change = change::fence_attested(slot, &record, self.ctrl, &machine);
+        Step::act(
+            Effect::Write(change),
+            Code::Fencing,
+            alloc::format!("{} fenced by attestation", self.name(slot)),
+        )
+    }
+
+    fn scope_is_open(&self, standing: &Standing) -> bool {
+        let is_fenced = |slot: &Slot| standing.fenced.iter().any(|(fenced, _)| fenced == slot);
+        self.ctrl.request.as_ref().is_some_and(|request| !request.scope.iter().all(is_fenced))
+    }
+
+    /// T_fence bounds an attempt that can't block; a machine that is waited for stretches it.
+    fn wait_for_evidence(&self, standing: &Standing) -> Option<Step> {
+        let lasted = self.in_phase();
+        let text =
+            alloc::format!("not enough evidence: {}", self.missing_evidence(standing).join("; "));
+        if lasted >= self.timers().fence {
+            return self.call_off(Code::EvidenceMissing, &text);
+        }
+        Step::wait(Code::EvidenceMissing, text)
+    }
+
+    /// What each unfenced seat lacks, in words an operator can act on (L3).
+    pub(super) fn missing_evidence(&self, standing: &Standing) -> Vec<String> {
+        let lacks = |slot: &Slot| {
+            let name = self.name(*slot);
+            match self.vote(*slot) {
+                Some(_) => alloc::format!("{name}: its agent lives and has not fenced it yet"),
+                None => alloc::format!(
+                    "{name}: silent; bring its machine back, or if it is gone for good say `requorum attest {name} --because ...`"
+                ),
+            }
+        };
+        standing.missing.iter().map(lacks).collect()
+    }
+
+    /// Blocking already: wait T_gather for better sources, and T_permanent for a machine that may
+    /// make this a plain restart (protocol.md 1.8).
+    fn wait_to_gather(&self, standing: &Standing) -> Option<Step> {
+        let blocking = self
+            .core
+            .known
+            .blocking_since
+            .map_or(crate::time::Span(0), |(_, since)| self.now.since(since));
+        if blocking < self.timers().drain {
+            return Step::wait(Code::Gathering, "waits until appends already sent have arrived");
+        }
+        let possible = standing.intact.len() + standing.waited.len();
+        let may_recover = self.ctrl.is_guarded()
+            && fence::restart_suffices(self.ctrl, possible)
+            && !standing.waited.is_empty();
+        if may_recover && blocking < self.timers().permanent {
+            let names: Vec<String> = standing.waited.iter().map(|slot| self.name(*slot)).collect();
+            let text = alloc::format!(
+                "{} may hold intact data and make this a plain restart; waited for",
+                names.join(", ")
+            );
+            return Step::wait(Code::WaitingForMachine, text);
+        }
+        if !may_recover && !standing.missing.is_empty() && blocking < self.timers().gather {
+            return Step::wait(
+                Code::Gathering,
+                "the fences block already; waits for the rest of the members",
+            );
+        }
+        None
+    }
+
+    /// How long this agent has seen the present phase and attempt.
+    pub(super) fn in_phase(&self) -> crate::time::Span {
+        self.core
+            .known
+            .phase_since
+            .map_or(crate::time::Span(0), |(_, _, since)| self.now.since(since))
+    }
+}

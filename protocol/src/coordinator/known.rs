@@ -1,0 +1,298 @@
+//! **known** — all that one agent has learned and would lose in a crash. Nothing here is needed
+//! for safety: every promise is on disk, every decision in the table.
+
+use crate::{
+    cluster::{ClusterId, Digest, MemberId, Slot},
+    effect::{Effect, Listed},
+    event::{Failure, FailureKind, Outcome},
+    lease::Watch,
+    limits::Timers,
+    manifest::{Manifest, Reason},
+    observation::{InAttempt, LogSummary, Look, Ran},
+    plan::Plan,
+    registry::{Change, Phase, Pin, RecordChange, Records, Written},
+    tally::Book,
+    time::Moment,
+};
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
+
+/// The latest news of everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Known {
+    pub(super) uid: Option<String>,
+    /// `cluster.json` was read: what it names.
+    pub(super) discovered: Option<Option<String>>,
+    /// A uid of our own that a founding is tried with, and whether its `ctrl` is written.
+    pub(super) founding: Option<(String, bool)>,
+
+    pub(super) records: Option<(Moment, Records)>,
+    pub(super) read_asked: Option<Moment>,
+    /// A write was answered since: read before anything else is decided.
+    pub(super) must_read: bool,
+
+    pub(super) look: Option<(Moment, Look)>,
+    pub(super) look_asked: Option<Moment>,
+    /// The machine was changed since.
+    pub(super) must_look: bool,
+    /// The highest promises ever seen on this machine, also if the disk was emptied under us.
+    pub(super) marker: Option<InAttempt>,
+    pub(super) retired: u64,
+    pub(super) marked_at: Option<Moment>,
+    /// Starts of etcd since it was last seen to answer, and the latest.
+    pub(super) starts: u32,
+    pub(super) started_at: Option<Moment>,
+
+    /// When its own member last proved a living quorum, and of which cluster.
+    pub(super) reached: Option<(ClusterId, Moment)>,
+    /// `ran` as this very process put it on record, until the member is started for the first time.
+    pub(super) unstarted: Option<Ran>,
+
+    pub(super) book: Book,
+    pub(super) votes_asked: Option<Moment>,
+    pub(super) seq: u64,
+    /// Highest revision this agent saw of its own member, by incarnation.
+    pub(super) revision: (u64, u64),
+
+    pub(super) watch: Watch,
+    /// Since when phase and attempt are what they are, as seen from here.
+    pub(super) phase_since: Option<(Phase, u64, Moment)>,
+    /// Since when the member that a seat ran last is on record, as seen from here.
+    pub(super) ran_since: BTreeMap<Slot, (MemberId, Moment)>,
+    /// Since when the fences of this attempt block.
+    pub(super) blocking_since: Option<(u64, Moment)>,
+
+    /// What the stopped member's log said for an attempt; `None` inside: it could not be read.
+    pub(super) log: Option<(u64, Option<LogSummary>)>,
+    /// The attempt for which a last live snapshot was taken or tried.
+    pub(super) last_words: Option<u64>,
+    pub(super) saved: Option<(Moment, Manifest)>,
+    /// An operator's `save` waits to be done.
+    pub(super) save_asked: bool,
+
+    pub(super) plan: Option<(Pin, Plan)>,
+    pub(super) drafted: Option<(Pin, Plan)>,
+    pub(super) catalogue: Option<(u64, Moment, Vec<Manifest>)>,
+    pub(super) proven: Vec<Digest>,
+    pub(super) bad: Vec<Digest>,
+    /// Plans that can't be restored on this machine.
+    pub(super) unable: Vec<Digest>,
+
+    /// Operator's words that wait for the registry lane.
+    pub(super) words: Vec<Change>,
+    pub(super) listed: Option<(Moment, Vec<Listed>)>,
+    pub(super) disarmed: u64,
+    /// The last failure of each kind of effect, for `explain`.
+    pub(super) failures: BTreeMap<crate::effect::Lane, Failure>,
+}
+
+impl Known {
+    /// Takes what an effect brought.
+    pub(super) fn learn(
+        &mut self,
+        now: Moment,
+        asked: Moment,
+        effect: Effect,
+        outcome: Outcome,
+        timers: &Timers,
+    ) {
+        self.failures.remove(&effect.lane());
+        match (effect, outcome) {
+            (_, Outcome::Discovered(uid)) => self.discovered = Some(uid),
+            (_, Outcome::Founded { uid }) => {
+                self.uid = Some(uid);
+                self.must_read = true;
+            }
+            (_, Outcome::Records(records)) => self.read(now, asked, records, timers),
+            (Effect::Write(change), Outcome::Written(written)) => {
+                self.wrote(asked, &change.record, written)
+            }
+            (_, Outcome::Votes(votes)) => self.book.record(asked, &votes, timers),
+            (_, Outcome::Looked(look)) => self.looked(asked, look),
+            (Effect::ReadLog, Outcome::Log(log)) => {
+                self.log = self.marker.map(|marker| (marker.attempt, Some(log)))
+            }
+            (Effect::FetchPlan(pin), Outcome::Plan(plan)) => self.plan = Some((pin, plan)),
+            (Effect::PutPlan(plan), Outcome::PlanWritten(pin)) => self.drafted = Some((pin, plan)),
+            (Effect::Save { reason, .. }, Outcome::Saved(manifest)) => {
+                self.save_asked &= reason != Reason::Hand;
+                self.saved = Some((now, manifest));
+                self.catalogue = None;
+            }
+            (Effect::SalvageCopy { .. }, Outcome::Saved(manifest)) => {
+                self.saved = Some((now, manifest));
+                self.catalogue = None;
+            }
+            (Effect::ReadCatalogue { inc, .. }, Outcome::Catalogue(manifests)) => {
+                self.catalogue = Some((inc, asked, manifests));
+            }
+            (Effect::Verify(manifest), Outcome::Ok) => self.proven.push(manifest.sha256),
+            (_, Outcome::Members(listed)) => self.listed = Some((asked, listed)),
+            (effect, Outcome::Ok | Outcome::LearnerAdded(_)) => self.did(now, &effect),
+            (effect, outcome) => unreachable!("the driver answered {effect:?} with {outcome:?}"),
+        }
+    }
+
+    fn read(&mut self, now: Moment, asked: Moment, records: Records, timers: &Timers) {
+        self.must_read = false;
+        if let Some(ctrl) = &records.ctrl {
+            self.watch.record(now, ctrl.lease.as_ref(), timers);
+            let stands = self
+                .phase_since
+                .is_some_and(|(phase, attempt, _)| (phase, attempt) == (ctrl.phase, ctrl.attempt));
+            if !stands {
+                self.phase_since = Some((ctrl.phase, ctrl.attempt, now));
+            }
+            for (slot, record) in &records.slots {
+                let Some(ran) = &record.ran else { continue };
+                let since = self.ran_since.entry(*slot).or_insert((ran.member_id, now));
+                if since.0 != ran.member_id {
+                    *since = (ran.member_id, now);
+                }
+            }
+            let blocks =
+                crate::fence::standing(ctrl, &records).blocks && ctrl.phase == Phase::Fencing;
+            self.blocking_since = match self.blocking_since {
+                Some((attempt, since)) if blocks && attempt == ctrl.attempt => {
+                    Some((attempt, since))
+                }
+                Some(_) | None => blocks.then_some((ctrl.attempt, now)),
+            };
+        }
+        self.records = Some((asked, records));
+    }
+
+    fn wrote(&mut self, asked: Moment, record: &RecordChange, written: Written) {
+        self.must_read = true;
+        match (record, written) {
+            (RecordChange::Ctrl { before: None, after }, Written::Applied) => {
+                self.founding = Some((after.uid.clone(), true));
+            }
+            (RecordChange::Ctrl { before: Some(before), after }, Written::Applied)
+                if before.lease != after.lease =>
+            {
+                let epoch = after.lease.as_ref().map_or(0, |lease| lease.epoch);
+                self.watch.won(asked, epoch);
+            }
+            (RecordChange::Slot { before, after, .. }, Written::Applied)
+                if before.ran != after.ran =>
+            {
+                self.unstarted = after.ran.clone();
+            }
+            (
+                RecordChange::Ctrl { .. } | RecordChange::Slot { .. },
+                Written::Applied | Written::Refused | Written::Unknown,
+            ) => {}
+        }
+    }
+
+    fn looked(&mut self, asked: Moment, look: Look) {
+        self.must_look = false;
+        self.marker = self.marker.max(look.memory.marker);
+        self.retired = self.retired.max(look.memory.retired);
+        if let crate::observation::Answer::Status(status) = &look.etcd {
+            self.starts = 0;
+            if status.linearizable {
+                self.reached = Some((status.cluster_id, asked));
+            }
+            let inc = look.memory.ran.as_ref().map_or(0, |ran| ran.inc);
+            if self.revision.0 == inc {
+                self.revision.1 = self.revision.1.max(status.revision);
+            } else {
+                self.revision = (inc, status.revision);
+            }
+        }
+        self.look = Some((asked, look));
+    }
+
+    /// The machine, the data or etcd was changed: what we saw of it before is old.
+    fn did(&mut self, now: Moment, effect: &Effect) {
+        self.must_look = true;
+        self.listed = None;
+        match effect {
+            Effect::Mark(marker) => {
+                self.marker = self.marker.max(Some(*marker));
+                self.marked_at = Some(now);
+            }
+            Effect::Unmark(_) => self.marker = None,
+            Effect::Retire(inc) => self.retired = self.retired.max(*inc),
+            Effect::Start(_) => {
+                self.unstarted = None;
+                self.starts = self.starts.saturating_add(1);
+                self.started_at = Some(now);
+            }
+            Effect::DisarmNoSpace => self.disarmed = self.retired + 1,
+            Effect::Stop
+            | Effect::RememberOpened(_)
+            | Effect::RememberSeat(..)
+            | Effect::RememberRan(_)
+            | Effect::Swap { .. }
+            | Effect::MoveAside { .. }
+            | Effect::Restore(..)
+            | Effect::RemoveMember(_)
+            | Effect::AddLearner { .. }
+            | Effect::Promote(_) => {}
+            Effect::Discover
+            | Effect::ReadRegistry
+            | Effect::Write(_)
+            | Effect::Found(_)
+            | Effect::Exchange(_)
+            | Effect::Look { .. }
+            | Effect::ReadLog
+            | Effect::FetchPlan(_)
+            | Effect::PutPlan(_)
+            | Effect::Save { .. }
+            | Effect::SalvageCopy { .. }
+            | Effect::ReadCatalogue { .. }
+            | Effect::Verify(_)
+            | Effect::ListMembers => unreachable!("{effect:?} brings more than a yes"),
+        }
+    }
+
+    /// Takes a failure: it proves nothing, but some of them say "not this one".
+    pub(super) fn failed(&mut self, effect: &Effect, failure: Failure) {
+        match effect {
+            Effect::Write(_) | Effect::Found(_) => self.must_read = true,
+            Effect::Verify(manifest) if failure.kind == FailureKind::Bad => {
+                self.bad.push(manifest.sha256)
+            }
+            Effect::Restore(_, digest) if failure.kind != FailureKind::Unavailable => {
+                self.unable.push(*digest)
+            }
+            Effect::ReadLog => self.log = self.marker.map(|marker| (marker.attempt, None)),
+            Effect::Save { reason: Reason::Suspicion | Reason::BeforeRollback, .. } => {
+                // last words are tried once an attempt; a store that is down must not hold the fence up
+                let (_, attempt, _) = self.phase_since.unwrap_or((Phase::Idle, 0, Moment(0)));
+                self.last_words = Some(attempt);
+            }
+            Effect::Start(_) => {
+                // it may have run for a moment
+                self.unstarted = None;
+                self.must_look = true;
+            }
+            Effect::Stop | Effect::Swap { .. } | Effect::MoveAside { .. } => self.must_look = true,
+            Effect::Discover
+            | Effect::ReadRegistry
+            | Effect::Exchange(_)
+            | Effect::Look { .. }
+            | Effect::Mark(_)
+            | Effect::Unmark(_)
+            | Effect::Retire(_)
+            | Effect::RememberOpened(_)
+            | Effect::RememberSeat(..)
+            | Effect::RememberRan(_)
+            | Effect::FetchPlan(_)
+            | Effect::PutPlan(_)
+            | Effect::Verify(_)
+            | Effect::Restore(..)
+            | Effect::Save { .. }
+            | Effect::SalvageCopy { .. }
+            | Effect::ReadCatalogue { .. }
+            | Effect::ListMembers
+            | Effect::RemoveMember(_)
+            | Effect::AddLearner { .. }
+            | Effect::Promote(_)
+            | Effect::DisarmNoSpace => {}
+        }
+        self.failures.insert(effect.lane(), failure);
+    }
+}

@@ -1,0 +1,65 @@
+//! **lanes** — what has been asked and not answered yet, and when a lane may be tried again.
+//!
+//! Retry timing is a decision, so it lives here as data: after a failure a lane rests for a poll
+//! period, doubled with each failure in a row up to sixteen (design.md 1.10).
+
+use crate::{
+    effect::{Effect, Lane},
+    limits::Timers,
+    time::Moment,
+};
+use alloc::collections::BTreeMap;
+
+/// All lanes of one agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Lanes {
+    busy: BTreeMap<Lane, Effect>,
+    failures: BTreeMap<Lane, u32>,
+    not_before: BTreeMap<Lane, Moment>,
+}
+
+impl Lanes {
+    /// Whether `lane` can take an effect now.
+    pub(super) fn is_free(&self, lane: Lane, now: Moment) -> bool {
+        !self.busy.contains_key(&lane)
+            && self.not_before.get(&lane).is_none_or(|moment| now >= *moment)
+    }
+
+    /// What runs in `lane`.
+    pub(super) fn running(&self, lane: Lane) -> Option<&Effect> {
+        self.busy.get(&lane)
+    }
+
+    /// Occupies the effect's lane.
+    pub(super) fn begin(&mut self, effect: &Effect) {
+        let before = self.busy.insert(effect.lane(), effect.clone());
+        assert!(
+            before.is_none(),
+            "one effect a lane: {before:?} still runs, {effect:?} was asked for"
+        );
+    }
+
+    /// Frees the lane; `None` if nothing ran there (an answer nobody waits for).
+    pub(super) fn end(&mut self, lane: Lane) -> Option<Effect> {
+        self.busy.remove(&lane)
+    }
+
+    /// Lets the lane rest after a failure.
+    pub(super) fn failed(&mut self, lane: Lane, now: Moment, timers: &Timers) {
+        let failures = self.failures.entry(lane).or_insert(0);
+        let rest = timers.poll.times(1 << (*failures).min(4));
+        *failures = failures.saturating_add(1);
+        self.not_before.insert(lane, now + rest);
+    }
+
+    /// Forgets earlier failures.
+    pub(super) fn succeeded(&mut self, lane: Lane) {
+        self.failures.remove(&lane);
+        self.not_before.remove(&lane);
+    }
+
+    /// The next moment at which a resting lane may be tried again.
+    pub(super) fn next_try(&self, now: Moment) -> Option<Moment> {
+        self.not_before.values().copied().filter(|moment| *moment > now).min()
+    }
+}

@@ -1,0 +1,213 @@
+//! **leading** — taking, keeping and giving up the lease, and what its holder does in each phase.
+
+use super::{Mode, Scene, Step};
+use crate::{
+    change,
+    effect::Effect,
+    explanation::Code,
+    limits::ABORTS_PER_WINDOW,
+    registry::{Lease, Phase},
+    tally::Verdict,
+    vote::Health,
+};
+
+impl Scene<'_> {
+    /// The cluster's verdict from here.
+    pub(super) fn verdict(&self) -> Verdict {
+        if self.i_see_a_quorum() {
+            return Verdict::QuorumAlive;
+        }
+        self.core.known.book.verdict(self.ctrl, self.records, self.now, self.timers())
+    }
+
+    /// The leader's part of the turn, or the way to become one.
+    pub(super) fn leader_part(&self) -> Option<Step> {
+        let owner = self.owner()?;
+        let known = &self.core.known;
+        if let Some(lease) =
+            known.watch.to_renew(self.now, self.ctrl, &self.core.me.nonce, self.timers())
+        {
+            return self.renew_or_release(lease);
+        }
+        if known.watch.held(self.now, self.ctrl, &self.core.me.nonce, self.timers()).is_some() {
+            return self.lead();
+        }
+        if !self.needs_leader() {
+            return self.quiet();
+        }
+        if known.watch.may_take(self.now, self.ctrl, self.timers()) {
+            let change = change::acquire(self.ctrl, self.slot, owner, self.core.fresh("rvn"));
+            return Step::act(
+                Effect::Write(change),
+                Code::Leading,
+                alloc::format!("takes the lease: {}", self.cause()),
+            );
+        }
+        let holder =
+            self.ctrl.lease.as_ref().map_or_else(Default::default, |lease| self.name(lease.holder));
+        Step::wait(Code::LeaseHeld, alloc::format!("{holder} leads"))
+    }
+
+    fn renew_or_release(&self, lease: &Lease) -> Option<Step> {
+        let rvn = self.core.fresh("rvn");
+        if self.needs_leader() {
+            return Step::act(
+                Effect::Write(change::renew(self.ctrl, lease, rvn)),
+                Code::Leading,
+                "renews the lease",
+            );
+        }
+        let why =
+            if self.is_left_to_others() { "another member can do more" } else { "all is well" };
+        Step::act(
+            Effect::Write(change::release(self.ctrl, lease, rvn)),
+            Code::AllWell,
+            alloc::format!("gives the lease up: {why}"),
+        )
+    }
+
+    /// Whether there is anything that only a leader may do, and that this agent can do.
+    fn needs_leader(&self) -> bool {
+        let unfinished = self.ctrl.phase != Phase::Idle
+            || self.ctrl.op.is_some()
+            || (self.ctrl.paused.is_none() && (self.wants_fencing() || self.wants_replacement()));
+        unfinished && !self.is_left_to_others()
+    }
+
+    /// A replacement and the first snapshot are asked of etcd: while a quorum lives, they are the
+    /// work of an agent whose own member reaches it. The lost member's agent could only wait.
+    fn is_left_to_others(&self) -> bool {
+        let asks_etcd = matches!(self.ctrl.phase, Phase::Idle | Phase::Open | Phase::Healing);
+        let reached = self.core.known.reached.filter(|(id, _)| Some(*id) == self.ctrl.cluster_id);
+        let lately = reached.is_some_and(|(_, at)| self.now.since(at) <= self.timers().lin);
+        asks_etcd && !self.wants_fencing() && !lately && self.quorum_lives()
+    }
+
+    fn cause(&self) -> &'static str {
+        match (self.ctrl.phase, &self.ctrl.request) {
+            (Phase::Fencing | Phase::Aborted | Phase::Committed | Phase::Restoring, _) => {
+                "the work of a leader is unfinished"
+            }
+            (_, Some(_)) => "an operator asks for a restore",
+            (_, None) if self.wants_fencing() => "a quorum seems lost",
+            (Phase::Idle, None) => "a member is to be replaced",
+            (_, None) => "the work of a leader is unfinished",
+        }
+    }
+
+    /// Suspicion or request, in a phase from which an attempt may begin, and nobody says no.
+    pub(super) fn wants_fencing(&self) -> bool {
+        let asked = self.ctrl.request.is_some();
+        let suspected = self.core.policy.mode != Mode::Off && self.verdict() == Verdict::QuorumLost;
+        (asked || suspected) && self.ctrl.inc > 0
+    }
+
+    fn lead(&self) -> Option<Step> {
+        match self.ctrl.phase {
+            Phase::Genesis => self.end_genesis(),
+            Phase::Idle => self.begin_fencing().or_else(|| self.replace_members()),
+            Phase::Fencing => self.lead_fencing(),
+            Phase::Aborted => self.leave_aborted(),
+            Phase::Committed => self.go(Phase::Restoring, Code::Restoring, "the plan is pinned"),
+            Phase::Restoring => self.lead_restoring(),
+            Phase::Starting => self.begin_fencing().or_else(|| self.lead_starting()),
+            Phase::Verifying => self.begin_fencing().or_else(|| self.lead_verifying()),
+            Phase::Open => self.begin_fencing().or_else(|| self.lead_open()),
+            Phase::Healing => self.begin_fencing().or_else(|| self.lead_healing()),
+        }
+    }
+
+    pub(super) fn go(&self, to: Phase, code: Code, why: &str) -> Option<Step> {
+        Step::act(
+            Effect::Write(change::advance(self.ctrl, to)),
+            code,
+            alloc::format!("on to {}: {why}", to.name()),
+        )
+    }
+
+    /// Opens an attempt, unless the operator paused us or too many were aborted lately.
+    pub(super) fn begin_fencing(&self) -> Option<Step> {
+        if !self.wants_fencing() {
+            return None;
+        }
+        if let Some(because) = &self.ctrl.paused {
+            return Step::wait(Code::Paused, alloc::format!("paused: {because}"));
+        }
+        self.cool_down().or_else(|| self.request_waits()).or_else(|| {
+            let text = alloc::format!("opens attempt {}: {}", self.ctrl.attempt + 1, self.cause());
+            Step::act(Effect::Write(change::start_fencing(self.ctrl)), Code::QuorumLost, text)
+        })
+    }
+
+    /// After an abort the next attempt waits T_recover, doubled with each, and a leader that finds
+    /// three in a row waits a whole window of that (protocol.md L8). A window is counted from when
+    /// this leader first saw the state: there is no wall clock to count by.
+    fn cool_down(&self) -> Option<Step> {
+        let aborts = self.ctrl.aborts;
+        if aborts == 0 || self.ctrl.request.is_some() {
+            return None;
+        }
+        let doublings = aborts.min(ABORTS_PER_WINDOW + 1);
+        let window = self.timers().recover.times(1 << (doublings - 1));
+        let since = self.core.known.phase_since.map(|(_, _, since)| since)?;
+        if self.now.since(since) >= window {
+            return None;
+        }
+        let text = alloc::format!(
+            "{aborts} attempts were called off; the next waits {} s",
+            window.0 / 1000
+        );
+        Step::wait(Code::CoolingDown, text)
+    }
+
+    /// A request begins only when all of its scope speak (protocol.md 1.8).
+    fn request_waits(&self) -> Option<Step> {
+        let request = self.ctrl.request.as_ref()?;
+        let silent = request.scope.iter().find(|slot| self.vote(**slot).is_none())?;
+        let text =
+            alloc::format!("the requested restore waits for the agent of {}", self.name(*silent));
+        Step::wait(Code::Gathering, text)
+    }
+
+    fn leave_aborted(&self) -> Option<Step> {
+        Step::act(
+            Effect::Write(change::resume(self.ctrl)),
+            Code::Recoverable,
+            "the attempt is over; members start again",
+        )
+    }
+
+    /// Nothing to lead: say why.
+    fn quiet(&self) -> Option<Step> {
+        let wanted = self.wants_fencing() || self.wants_replacement();
+        if let Some(because) = self.ctrl.paused.as_ref().filter(|_| wanted) {
+            return Step::wait(
+                Code::Paused,
+                alloc::format!("there is something to do, but we are paused: {because}"),
+            );
+        }
+        let failing: alloc::vec::Vec<_> = self
+            .ctrl
+            .members
+            .iter()
+            .filter(|member| {
+                self.vote(member.slot).is_none_or(|vote| vote.health != Health::Healthy)
+            })
+            .map(|member| self.name(member.slot))
+            .collect();
+        match (self.verdict(), failing.is_empty()) {
+            (_, true) => Step::wait(Code::AllWell, "all members answer"),
+            (Verdict::QuorumAlive, false) => {
+                let text = alloc::format!("a quorum lives; not healthy: {}", failing.join(", "));
+                Step::wait(Code::Degraded, text)
+            }
+            (Verdict::Pending | Verdict::QuorumLost, false) => {
+                let text = alloc::format!(
+                    "no quorum is proven and no loss of one either; not healthy or silent: {}",
+                    failing.join(", ")
+                );
+                Step::wait(Code::EvidenceMissing, text)
+            }
+        }
+    }
+}

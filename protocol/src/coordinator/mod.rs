@@ -1,0 +1,282 @@
+//! **coordinator** — the machine: one event in, a list of things to do out.
+//!
+//! Comes after every stage and is the one place that knows them all. It is level-triggered: each
+//! turn looks at the whole scene and asks what is to be done *now*, so a crash, a lost answer or a
+//! new leader needs no code of its own: whoever looks next finds the same thing to do.
+//!
+//! Three voices speak in each turn: the member's own part ([`seat`], [`fencing`], [`restoring`],
+//! [`running`]), the leader's part ([`leading`] and the same files), and the saver's ([`saving`]).
+//! What they want runs in lanes ([`lanes`]), one effect a lane.
+
+mod lanes;
+mod known;
+mod scene;
+mod genesis;
+mod seat;
+mod running;
+mod voting;
+mod leading;
+mod fencing;
+mod sourcing;
+mod restoring;
+mod healing;
+mod replacing;
+mod saving;
+mod operator;
+mod status;
+
+pub use operator::Told;
+pub use status::{MemberStatus, Status};
+
+use crate::{
+    cluster::{Digest, Seat},
+    effect::{Effect, Lane},
+    event::{Event, Outcome},
+    explanation::{Code, Note},
+    limits::Timers,
+    observation::Identity,
+    time::Moment,
+};
+use alloc::{string::String, vec::Vec};
+use known::Known;
+use lanes::Lanes;
+use scene::{Scene, Step};
+
+/// What the operator settled before the agent started.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Policy {
+    /// All timers.
+    pub timers: Timers,
+    /// May we act by ourselves?
+    pub mode: Mode,
+    /// Fewest live agents for a restore; `None`: a quorum of the seats.
+    pub min_members: Option<usize>,
+    /// Most revisions a restore may lose without asking; `None`: no bound.
+    pub max_loss: Option<u64>,
+    /// The seats of a cluster that is yet to be founded.
+    pub seats: Vec<Seat>,
+    /// Found an empty cluster if none exists.
+    pub bootstrap: bool,
+}
+
+/// How much we may do by ourselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// Everything.
+    Automatic,
+    /// Ask before a commit.
+    Ask,
+    /// Never begin an attempt or a replacement unless an operator asks for it.
+    Off,
+}
+
+/// What one turn came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// To be begun now, each in its own lane.
+    pub effects: Vec<Effect>,
+    /// Call again at this moment at the latest.
+    pub wake_at: Moment,
+    /// Why, the weightiest first.
+    pub notes: Vec<Note>,
+    /// The answer to an operator's word, if this event was one.
+    pub told: Option<Told>,
+}
+
+/// One agent's mind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Coordinator {
+    policy: Policy,
+    me: Identity,
+    known: Known,
+    lanes: Lanes,
+    counter: u64,
+}
+
+impl Coordinator {
+    /// An agent that knows nothing yet.
+    pub fn new(policy: Policy, me: Identity) -> Self {
+        Self { policy, me, known: Known::default(), lanes: Lanes::default(), counter: 0 }
+    }
+
+    /// The uid whose records are read and written, once it is known.
+    pub fn uid(&self) -> Option<&str> {
+        self.known.uid.as_deref()
+    }
+
+    /// Takes one event at `now` and says what to do about it.
+    pub fn handle(&mut self, now: Moment, event: Event) -> Turn {
+        let told = match event {
+            Event::Tick => None,
+            Event::Done { lane, asked, outcome } => {
+                self.absorb(now, lane, asked, outcome);
+                None
+            }
+            Event::Operator(command) => Some(self.hear_operator(now, command)),
+        };
+        self.settle_uid();
+        Turn { told, ..self.decide(now) }
+    }
+
+    fn absorb(&mut self, now: Moment, lane: Lane, asked: Moment, outcome: Outcome) {
+        let Some(effect) = self.lanes.end(lane) else { return };
+        if let Outcome::Failed(failure) = outcome {
+            self.lanes.failed(lane, now, &self.policy.timers);
+            self.known.failed(&effect, failure);
+        } else {
+            self.lanes.succeeded(lane);
+            self.known.learn(now, asked, effect, outcome, &self.policy.timers);
+        }
+    }
+
+    fn decide(&mut self, now: Moment) -> Turn {
+        let mut turn = Turn { effects: Vec::new(), wake_at: now, notes: Vec::new(), told: None };
+        self.speak(now, &mut turn);
+        let steps = self.steps(now);
+        for step in steps {
+            match step {
+                Step::Do(effect, note) => {
+                    if self.begin(now, effect, &mut turn) {
+                        turn.notes.push(note);
+                    }
+                }
+                Step::Wait(note) => turn.notes.push(note),
+            }
+        }
+        self.look_around(now, &mut turn);
+        turn.wake_at = self.next_wake(now);
+        turn
+    }
+
+    fn begin(&mut self, now: Moment, effect: Effect, turn: &mut Turn) -> bool {
+        let free = self.lanes.is_free(effect.lane(), now);
+        if free {
+            self.counter += 1;
+            self.lanes.begin(&effect);
+            turn.effects.push(effect);
+        }
+        free
+    }
+
+    /// What the member, the leader and the saver want, in that order.
+    fn steps(&self, now: Moment) -> Vec<Step> {
+        if let Some(step) = self.before_founding(now) {
+            return alloc::vec![step];
+        }
+        match self.scene(now) {
+            Ok(scene) => {
+                let voices = [scene.member_part(), scene.leader_part(), scene.saver_part()];
+                voices.into_iter().flatten().collect()
+            }
+            Err(note) => alloc::vec![Step::Wait(note)],
+        }
+    }
+
+    /// The scene, if everything in it is known and young enough to act on.
+    fn scene(&self, now: Moment) -> Result<Scene<'_>, Note> {
+        let blind = |what: &str| {
+            Note::new(Code::Blind, alloc::format!("{what}; nothing is decided on old news"))
+        };
+        let known = &self.known;
+        let gap = self.policy.timers.gap;
+        if known.must_read
+            || known.records.as_ref().is_some_and(|(read_at, _)| now.since(*read_at) > gap)
+        {
+            return Err(blind("the lock table was not read since the last change"));
+        }
+        if known.must_look
+            || known.look.as_ref().is_some_and(|(looked_at, _)| now.since(*looked_at) > gap)
+        {
+            return Err(blind("the last look at this machine is too old"));
+        }
+        self.last_scene(now)
+    }
+
+    /// The scene as last seen, however old: for showing, never for acting.
+    fn last_scene(&self, now: Moment) -> Result<Scene<'_>, Note> {
+        let blind = |what: &str| {
+            Note::new(Code::Blind, alloc::format!("{what}; nothing is decided blindly"))
+        };
+        let known = &self.known;
+        let (_, records) =
+            known.records.as_ref().ok_or_else(|| blind("the lock table was not read yet"))?;
+        let (looked_at, look) =
+            known.look.as_ref().ok_or_else(|| blind("this machine was not looked at yet"))?;
+        let ctrl = records.ctrl.as_ref().ok_or_else(|| self.registry_lost())?;
+        if look.memory.uid.as_ref().is_some_and(|uid| *uid != ctrl.uid) {
+            let text = "this machine belongs to another cluster than the one under this prefix; nothing is touched";
+            return Err(Note::new(Code::Foreign, text));
+        }
+        let seat = ctrl.seat_named(&self.me.name).ok_or_else(|| {
+            let text = alloc::format!(
+                "no seat of this cluster is called {}; check ETCD_NAME",
+                self.me.name
+            );
+            Note::new(Code::NoSeat, text)
+        })?;
+        let mine = records.slot(seat.slot);
+        Ok(Scene {
+            now,
+            core: self,
+            ctrl,
+            records,
+            look,
+            looked_at: *looked_at,
+            slot: seat.slot,
+            mine,
+        })
+    }
+
+    fn registry_lost(&self) -> Note {
+        let uid = self.uid().unwrap_or_default();
+        let text = alloc::format!(
+            "the bucket names cluster {uid}, but the lock table has no record of it: restore the table, never found it anew"
+        );
+        Note::new(Code::RegistryLost, text)
+    }
+
+    /// The regular reads: this machine, the table, the votes.
+    fn look_around(&mut self, now: Moment, turn: &mut Turn) {
+        let timers = self.policy.timers;
+        let due = |last: Option<Moment>, period| last.is_none_or(|last| now.since(last) >= period);
+        if self.known.must_look || due(self.known.look_asked, timers.poll) {
+            let check_at = self.scene(now).ok().and_then(|scene| scene.check_at());
+            if self.begin(now, Effect::Look { check_at }, turn) {
+                self.known.look_asked = Some(now);
+            }
+        }
+        let reads = self.known.uid.is_some();
+        if reads
+            && (self.known.must_read || due(self.known.read_asked, timers.poll))
+            && self.begin(now, Effect::ReadRegistry, turn)
+        {
+            self.known.read_asked = Some(now);
+        }
+        if reads && due(self.known.votes_asked, timers.vote) {
+            let vote = self.scene(now).ok().and_then(|scene| scene.my_vote());
+            let spoken = vote.is_some();
+            if self.begin(now, Effect::Exchange(vote), turn) {
+                self.known.votes_asked = Some(now);
+                self.known.seq += u64::from(spoken);
+            }
+        }
+    }
+
+    fn next_wake(&self, now: Moment) -> Moment {
+        let timers = self.policy.timers;
+        let next = |last: Option<Moment>, period| last.map_or(now, |last: Moment| last + period);
+        let dues = [
+            next(self.known.look_asked, timers.poll),
+            next(self.known.read_asked, timers.poll),
+            next(self.known.votes_asked, timers.vote),
+        ];
+        let due = dues.into_iter().filter(|moment| *moment > now).min();
+        due.into_iter().chain(self.lanes.next_try(now)).min().unwrap_or(now + timers.poll)
+    }
+
+    /// A text nobody else has: this process's random nonce and a counter, hashed.
+    fn fresh(&self, purpose: &str) -> String {
+        let unique = alloc::format!("{}/{}/{purpose}", self.me.nonce.0, self.counter);
+        alloc::format!("{}", Digest::of(unique.as_bytes())).chars().take(16).collect()
+    }
+}

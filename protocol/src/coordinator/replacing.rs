@@ -1,0 +1,289 @@
+//! **replacing** — one member at a time, while a quorum lives (protocol.md 1.9).
+//!
+//! Order: remove the dead one, add a learner, promote it; it works in every etcd from 3.5.10 on.
+//! `ctrl.op` is the mutex and the log: each stage is written before etcd is asked, and found done
+//! by listing the members, so an answer that was lost costs a look and nothing else. Stages only
+//! roll forward.
+
+use super::{Mode, Scene, Step};
+use crate::{
+    change,
+    cluster::{Member, MemberId, Slot, quorum},
+    effect::{Effect, Join, Listed, Start},
+    explanation::{Code, Note},
+    observation::{LogState, Ran},
+    registry::{Ctrl, Operation, Stage},
+    vote::Health,
+};
+use alloc::{string::String, vec::Vec};
+
+impl Scene<'_> {
+    /// Whether there is a seat to refill by ourselves.
+    pub(super) fn wants_replacement(&self) -> bool {
+        self.policy().mode != Mode::Off && self.quorum_lives() && self.candidate().is_some()
+    }
+
+    /// The seat to refill next: one whose own agent has said for T_replace that its data is gone,
+    /// that an operator attested away and that has a new agent, or that holds no voter at all.
+    fn candidate(&self) -> Option<(Slot, Option<MemberId>, &'static str)> {
+        self.ctrl.seats.iter().find_map(|seat| {
+            let vote = self.vote(seat.slot)?;
+            let member = self.ctrl.members.iter().find(|member| member.slot == seat.slot);
+            self.core.known.book.failing_since(seat.slot, self.now, self.timers())?;
+            let long = self.has_failed_long(seat.slot);
+            match (member, vote.health) {
+                (Some(member), Health::DataLost) if long => {
+                    Some((seat.slot, Some(member.id), "its data is lost"))
+                }
+                (Some(member), Health::NeverRan)
+                    if self.records.is_attested(seat.slot, self.ctrl.inc) =>
+                {
+                    Some((seat.slot, Some(member.id), "its machine was attested to be gone"))
+                }
+                (None, Health::DataLost | Health::NeverRan | Health::Stopped) => {
+                    Some((seat.slot, None, "the seat holds no voter"))
+                }
+                (Some(_) | None, _) => None,
+            }
+        })
+    }
+
+    /// The member on record has failed for T_replace; what was said before it was put there was
+    /// said of another.
+    fn has_failed_long(&self, slot: Slot) -> bool {
+        let known = &self.core.known;
+        let failing = known.book.failing_since(slot, self.now, self.timers());
+        let recorded = known.ran_since.get(&slot).map(|(_, since)| *since);
+        let since = failing.map(|since| since.max(recorded.unwrap_or(since)));
+        since.is_some_and(|since| self.now.since(since) >= self.timers().replace)
+    }
+
+    /// The learner's disk went before it voted: it is taken out, and another added.
+    fn begin_again(&self, op: &Operation) -> Option<Step> {
+        let added = op.added?;
+        let ran = self.records.slot(op.slot).ran.is_some_and(|ran| ran.member_id == added);
+        let lost = self.vote(op.slot).is_some_and(|vote| vote.health == Health::DataLost);
+        if !(ran && lost && self.has_failed_long(op.slot)) {
+            return None;
+        }
+        let again =
+            Operation { removed: Some(added), added: None, stage: Stage::Intent, ..op.clone() };
+        let intent = Some(self.ctrl.members.clone());
+        let after = Ctrl { op: Some(again), intent, ..self.ctrl.clone() };
+        self.write_operation(after, "the learner lost its data; another takes its place")
+    }
+
+    /// The leader's part: begin or continue the one operation.
+    pub(super) fn replace_members(&self) -> Option<Step> {
+        if let Some(because) = &self.ctrl.paused {
+            return Step::wait(Code::Paused, alloc::format!("paused: {because}"));
+        }
+        if !self.i_see_a_quorum() {
+            let idle = self.ctrl.op.is_none();
+            return if idle {
+                None
+            } else {
+                Step::wait(Code::ReplaceWaits, "a membership operation waits for a quorum")
+            };
+        }
+        let Some(listed) = self.listed() else {
+            let wanted = self.ctrl.op.is_some() || self.wants_replacement();
+            return wanted.then(|| {
+                Step::Do(Effect::ListMembers, Note::new(Code::Replacing, "lists etcd's members"))
+            });
+        };
+        match &self.ctrl.op {
+            Some(op) => self.continue_operation(op, listed),
+            None if self.wants_replacement() => self.begin_operation(listed),
+            None => None,
+        }
+    }
+
+    /// A list read after the latest records: what etcd says now of the stage we are in.
+    fn listed(&self) -> Option<&[Listed]> {
+        let (asked, listed) = self.core.known.listed.as_ref()?;
+        let (read_at, _) = self.core.known.records.as_ref()?;
+        let young = self.now.since(*asked) <= self.timers().poll.times(2);
+        (young || asked >= read_at).then_some(listed)
+    }
+
+    fn begin_operation(&self, listed: &[Listed]) -> Option<Step> {
+        let (slot, removed, because) = self.candidate()?;
+        let others: Vec<Member> =
+            self.ctrl.members.iter().copied().filter(|member| member.slot != slot).collect();
+        let healthy = others.iter().filter(|member| self.is_healthy(member.slot)).count();
+        if healthy < quorum(others.len()) || (others.len() > 1 && healthy < 2) {
+            let text = alloc::format!(
+                "{} can't be replaced: too few of the others are healthy",
+                self.name(slot)
+            );
+            return Step::wait(Code::ReplaceWaits, text);
+        }
+        if listed.iter().any(|member| member.learner) {
+            return Step::wait(
+                Code::ReplaceWaits,
+                "etcd lists a learner already; nothing is added beside it",
+            );
+        }
+        let known = |listed: &Listed| self.ctrl.members.iter().any(|member| member.id == listed.id);
+        if !listed.iter().all(known) {
+            return Step::wait(
+                Code::ReplaceWaits,
+                "etcd lists a member that the records don't know; reconcile it first",
+            );
+        }
+        let op =
+            Operation { slot, removed, added: None, stage: Stage::Intent, because: because.into() };
+        let text = alloc::format!("replaces {}: {because}", self.name(slot));
+        self.write_operation(
+            Ctrl { op: Some(op), intent: Some(others), ..self.ctrl.clone() },
+            &text,
+        )
+    }
+
+    fn is_healthy(&self, slot: Slot) -> bool {
+        self.vote(slot)
+            .is_some_and(|vote| vote.inc == self.ctrl.inc && vote.health == Health::Healthy)
+    }
+
+    fn write_operation(&self, after: Ctrl, text: &str) -> Option<Step> {
+        Step::act(Effect::Write(change::operation(self.ctrl, after)), Code::Replacing, text)
+    }
+
+    fn continue_operation(&self, op: &Operation, listed: &[Listed]) -> Option<Step> {
+        let seat = self.ctrl.seat(op.slot)?;
+        let stage = |stage, added| Some(Operation { stage, added, ..op.clone() });
+        let others = || self.ctrl.members.iter().copied().filter(|member| member.slot != op.slot);
+        let at_seat = listed.iter().find(|member| member.peer_url == seat.peer_url);
+        if at_seat.is_some_and(|member| member.learner)
+            && let Some(step) = self.begin_again(op)
+        {
+            return Some(step);
+        }
+        match op.stage {
+            Stage::Intent => match op
+                .removed
+                .filter(|id| listed.iter().any(|member| member.id == *id))
+            {
+                Some(id) => {
+                    Step::act(Effect::RemoveMember(id), Code::Replacing, "removes the lost member")
+                }
+                None => {
+                    let after = Ctrl {
+                        op: stage(Stage::Removed, None),
+                        members: others().collect(),
+                        intent: None,
+                        ..self.ctrl.clone()
+                    };
+                    self.write_operation(after, "the lost member is out of the list")
+                }
+            },
+            Stage::Removed => match at_seat {
+                None => {
+                    let effect = Effect::AddLearner { peer_url: seat.peer_url.clone() };
+                    Step::act(effect, Code::Replacing, "adds a learner in its place")
+                }
+                Some(member) => {
+                    let after =
+                        Ctrl { op: stage(Stage::Added, Some(member.id)), ..self.ctrl.clone() };
+                    self.write_operation(after, "the learner is listed; its machine may start it")
+                }
+            },
+            Stage::Added => match at_seat.filter(|member| member.started) {
+                None => Step::wait(
+                    Code::Replacing,
+                    alloc::format!("waits for {} to start as a learner", seat.name),
+                ),
+                Some(member) => {
+                    let new = Member { slot: op.slot, id: member.id };
+                    let intent = Some(others().chain(core::iter::once(new)).collect());
+                    let after = Ctrl {
+                        op: stage(Stage::Promoting, Some(member.id)),
+                        intent,
+                        ..self.ctrl.clone()
+                    };
+                    self.write_operation(after, "the learner runs; it may be promoted")
+                }
+            },
+            Stage::Promoting => match (at_seat, op.added) {
+                (Some(member), _) if !member.learner => {
+                    let mut members = self.ctrl.intent.clone().unwrap_or_default();
+                    members.sort_unstable();
+                    let after = Ctrl { op: None, intent: None, members, ..self.ctrl.clone() };
+                    self.write_operation(after, "the new member votes")
+                }
+                (_, Some(id)) => Step::act(
+                    Effect::Promote(id),
+                    Code::Replacing,
+                    "promotes the learner once it is in sync",
+                ),
+                (_, None) => Step::wait(Code::ReplaceWaits, "the operation names no learner"),
+            },
+        }
+    }
+
+    /// The new member's own machine: aside with the old data, `ran` before the start, then join.
+    pub(super) fn replacement_part(&self) -> Option<Step> {
+        let op =
+            self.ctrl.op.as_ref().filter(|op| op.slot == self.slot && op.stage >= Stage::Added)?;
+        let added = op.added?;
+        let owner = self.owner()?;
+        let recorded =
+            self.mine.ran.as_ref().filter(|ran| ran.inc == self.ctrl.inc && ran.member_id == added);
+        let holds_it =
+            matches!(self.data().log, LogState::Present { member_id, .. } if member_id == added);
+        match (recorded, holds_it) {
+            (Some(_), true) => None,
+            (None, _) => self.clear_the_way().or_else(|| {
+                let fs = self.data().fs.clone()?;
+                let instance = self.core.me.instance.clone();
+                let ran =
+                    Ran { inc: self.ctrl.inc, instance, member_id: added, plan: String::new(), fs };
+                let change = change::first_start(self.ctrl, self.slot, &self.mine, owner, ran);
+                Step::act(
+                    Effect::Write(change),
+                    Code::Replacing,
+                    "puts on record that this machine runs the new member",
+                )
+            }),
+            (Some(ran), false) if self.look.memory.ran.as_ref() != Some(ran) => Step::act(
+                Effect::RememberRan(ran.clone()),
+                Code::Replacing,
+                "copies `ran` to the root disk",
+            ),
+            (Some(_), false) if !self.is_stopped() => {
+                Step::wait(Code::Replacing, "the learner is starting")
+            }
+            (Some(_), false) if !self.never_started() => {
+                // it may be promoted any moment; empty, it would have forgotten what it acknowledged
+                Step::wait(Code::Degraded, "the learner's data is gone; it is not started empty")
+            }
+            (Some(_), false) => {
+                let start = Start { quarantined: false, join: Some(self.join(op.slot)) };
+                Step::act(Effect::Start(start), Code::Replacing, "starts the learner")
+            }
+        }
+    }
+
+    fn clear_the_way(&self) -> Option<Step> {
+        if !self.is_stopped() {
+            return Step::act(Effect::Stop, Code::Replacing, "stops the member that was replaced");
+        }
+        if self.data().log == LogState::Missing {
+            return None;
+        }
+        let inc = self.data_inc().unwrap_or(0);
+        Step::act(Effect::MoveAside { inc }, Code::Replacing, "moves the old member's data aside")
+    }
+
+    fn join(&self, slot: Slot) -> Join {
+        let listed = self
+            .ctrl
+            .seats
+            .iter()
+            .filter(|seat| seat.slot == slot || self.ctrl.is_member(seat.slot));
+        let pairs: Vec<String> =
+            listed.map(|seat| alloc::format!("{}={}", seat.name, seat.peer_url)).collect();
+        Join { initial_cluster: pairs.join(","), token: self.ctrl.token.clone(), existing: true }
+    }
+}

@@ -1,0 +1,127 @@
+//! **running** — when this machine's etcd is started, and how clients are let in.
+//!
+//! A member is started only by the machine that `ran` names, with data of the present
+//! incarnation, no promise against it, and its own durable copy of `ran` (boot rules 2 and 3).
+//! Without the remembered `opened` it starts in quarantine (boot rule 4).
+
+use super::{Scene, Step};
+use crate::{
+    cluster::Slot,
+    effect::{Effect, Start},
+    explanation::Code,
+    observation::{LogState, Process},
+    vote::Health,
+};
+
+impl Scene<'_> {
+    /// Keeps the member of the present incarnation running.
+    pub(super) fn keep_running(&self) -> Option<Step> {
+        if !self.i_ran()
+            || self.data_inc() != Some(self.ctrl.inc)
+            || self.is_forbidden(self.ctrl.inc)
+        {
+            return None;
+        }
+        let ran = self.mine.ran.as_ref()?;
+        if self.look.memory.ran.as_ref() != Some(ran) {
+            // root state lost, or a crash between the write of `ran` and its copy (boot rule 3)
+            return Step::act(
+                Effect::RememberRan(ran.clone()),
+                Code::Starting,
+                "copies `ran` to the root disk",
+            );
+        }
+        match self.look.process {
+            Process::Unknown => Step::wait(
+                Code::Blind,
+                "it can't be shown whether etcd runs; it is not started twice",
+            ),
+            Process::Stopped if self.data().log == LogState::Missing && !self.never_started() => {
+                // an empty member under a known id would forget what it voted for: it is replaced,
+                // or its incarnation restored, but never begun anew
+                Step::wait(Code::Degraded, "its data is gone; it is not started empty")
+            }
+            Process::Stopped => self.start(),
+            Process::Running { quarantined: true } if self.may_open() => self.open(),
+            Process::Running { .. } => self.disarm(),
+        }
+    }
+
+    fn start(&self) -> Option<Step> {
+        let known = &self.core.known;
+        // a member that ends again and again is started at doubling distances, up to a minute
+        let rest = self.timers().poll.times(1 << known.starts.min(5));
+        let again_at = known.started_at.filter(|_| known.starts > 0).map(|started| started + rest);
+        if again_at.is_some_and(|moment| self.now < moment) {
+            return Step::wait(
+                Code::Restarting,
+                "etcd ended right after its start; it is tried again in a moment",
+            );
+        }
+        let join = self.plan().filter(|plan| plan.source.object.is_none()).map(|plan| {
+            crate::effect::Join {
+                initial_cluster: plan.initial_cluster(),
+                token: plan.token.clone(),
+                existing: false,
+            }
+        });
+        let quarantined = self.look.memory.opened < self.ctrl.inc;
+        Step::act(
+            Effect::Start(Start { quarantined, join }),
+            Code::Restarting,
+            "starts etcd with its data",
+        )
+    }
+
+    fn may_open(&self) -> bool {
+        self.look.memory.opened >= self.ctrl.inc
+    }
+
+    /// Restarts the member with its client URLs, one member at a time: the lowest seat first, the
+    /// others when it serves again. A seat that stays silent is not waited for, nor one that has
+    /// been waited for a whole confirm window.
+    fn open(&self) -> Option<Step> {
+        let ahead =
+            self.ctrl.members.iter().map(|member| member.slot).filter(|slot| *slot < self.slot);
+        let patience =
+            self.core.known.phase_since.map_or(0, |(_, _, since)| self.now.since(since).0);
+        let waiting_for = ahead.into_iter().find(|slot| self.is_opening(*slot));
+        match waiting_for {
+            Some(slot) if patience < self.timers().confirm.0 => Step::wait(
+                Code::Opening,
+                alloc::format!("lets {} come back with its client URLs first", self.name(slot)),
+            ),
+            Some(_) | None => Step::act(
+                Effect::Stop,
+                Code::Opening,
+                "restarts etcd out of quarantine, with its client URLs",
+            ),
+        }
+    }
+
+    fn is_opening(&self, slot: Slot) -> bool {
+        self.vote(slot).is_some_and(|vote| {
+            let here = vote.inc == self.ctrl.inc;
+            let coming =
+                matches!(vote.health, Health::Healthy | Health::NoQuorum | Health::Stopped);
+            here && coming && (vote.quarantined || vote.health != Health::Healthy)
+        })
+    }
+
+    /// NOSPACE alarms survive a restore under the old member's id and keep refusing writes
+    /// (etcd.md 3.2); they are disarmed once. CORRUPT never is.
+    fn disarm(&self) -> Option<Step> {
+        let status = self.answer()?;
+        let stale = status.alarms.contains(&crate::observation::Alarm::NoSpace);
+        let done = self.core.known.disarmed >= self.ctrl.inc;
+        let fresh_restore = self.ctrl.source.as_ref().is_some_and(|source| source.object.is_some());
+        if !stale || done || !fresh_restore || !status.linearizable {
+            return None;
+        }
+        Step::act(
+            Effect::DisarmNoSpace,
+            Code::Opening,
+            "disarms a NOSPACE alarm of the old incarnation",
+        )
+    }
+}

@@ -1,0 +1,165 @@
+//! **seat** — taking the seat, and the promises that bind this machine in whatever phase.
+//!
+//! The order below is the order of obligations: first what forbids (retire, kill), then what
+//! frees (unmark), then the phase's own part (protocol.md 1.4 "Boot rule", 1.8 "Agent part").
+
+use super::{Scene, Step};
+use crate::{
+    change,
+    effect::{Effect, Lane},
+    explanation::Code,
+    observation::{InAttempt, Process},
+    registry::{Owner, Phase},
+};
+
+impl Scene<'_> {
+    /// This machine's own part of the turn.
+    pub(super) fn member_part(&self) -> Option<Step> {
+        if let Some(effect) = self.core.lanes.running(Lane::Machine) {
+            let text = alloc::format!("this machine is being changed: {}", effect.name());
+            return Step::wait(Code::Blind, text);
+        }
+        self.keep_promises()
+            .or_else(|| self.take_seat())
+            .or_else(|| self.remember())
+            .or_else(|| self.own_phase_part())
+            .or_else(|| self.replacement_part())
+            .or_else(|| self.keep_running())
+    }
+
+    fn own_phase_part(&self) -> Option<Step> {
+        match self.ctrl.phase {
+            Phase::Genesis => self.adopt_my_member(),
+            Phase::Fencing => self.consent(),
+            Phase::Idle | Phase::Aborted => None,
+            Phase::Committed
+            | Phase::Restoring
+            | Phase::Starting
+            | Phase::Verifying
+            | Phase::Open
+            | Phase::Healing => self.restore_part(),
+        }
+    }
+
+    /// Retire what is over, kill what is forbidden, take back what was called off.
+    fn keep_promises(&self) -> Option<Step> {
+        let attested = self.i_am_attested_away();
+        let over = if attested { self.ctrl.inc } else { self.ctrl.inc.saturating_sub(1) };
+        if self.look.memory.retired < over {
+            let text = alloc::format!("incarnation {over} is over for this machine");
+            return Step::act(Effect::Retire(over), Code::Fenced, text);
+        }
+        // the disk was emptied under us: a promise that only memory keeps is written again
+        if self.marker() > self.look.memory.marker {
+            let marker = self.marker()?;
+            return Step::act(
+                Effect::Mark(marker),
+                Code::Fenced,
+                "writes a promise again that the disk lost",
+            );
+        }
+        let runs = self.look.process != Process::Stopped;
+        if runs && self.data_inc().is_some_and(|inc| self.is_forbidden(inc)) {
+            return Step::act(Effect::Stop, Code::Fenced, "stops an etcd that a promise forbids");
+        }
+        self.unmark()
+    }
+
+    /// The seat's member may no longer run here because an operator said that this machine is gone.
+    fn i_am_attested_away(&self) -> bool {
+        let named = self
+            .mine
+            .attest
+            .as_ref()
+            .is_some_and(|attest| attest.instance == self.core.me.instance);
+        named && self.records.is_attested(self.slot, self.ctrl.inc)
+    }
+
+    /// Boot rule 1: a marker {j, a} is taken back only where `ctrl` says of j itself that a or a
+    /// later attempt was aborted; never by word of another incarnation.
+    fn unmark(&self) -> Option<Step> {
+        let marker = self.marker()?;
+        let aborted = self.ctrl.aborted?;
+        let freed = self.ctrl.inc == marker.inc
+            && aborted.inc == marker.inc
+            && aborted.attempt >= marker.attempt;
+        // an open attempt would ask for the promise again at once
+        let asked_again = self.ctrl.phase == Phase::Fencing;
+        if !freed || asked_again {
+            return None;
+        }
+        let text = alloc::format!("attempt {} was called off", aborted.attempt);
+        Step::act(Effect::Unmark(marker), Code::Recoverable, text)
+    }
+
+    fn take_seat(&self) -> Option<Step> {
+        if self.owner().is_some() {
+            // a fence of this seat binds whoever sits on it: adopt it before anything else
+            return self.adopt_fence();
+        }
+        let free = match &self.mine.owner {
+            None => true,
+            Some(owner) if owner.instance == self.core.me.instance => true,
+            Some(_) => self.is_abandoned(),
+        };
+        if !free {
+            // the machine that ran the member may fence and run it without owning the seat
+            return if self.i_ran() {
+                None
+            } else {
+                let text = alloc::format!(
+                    "another machine speaks for {}; this one waits",
+                    self.core.me.name
+                );
+                Step::wait(Code::SeatTaken, text)
+            };
+        }
+        let owner = Owner {
+            instance: self.core.me.instance.clone(),
+            nonce: self.core.me.nonce.clone(),
+            rvn: self.core.fresh("owner"),
+        };
+        Step::act(
+            Effect::Write(change::claim(self.slot, &self.mine, owner)),
+            Code::Leading,
+            "takes its seat",
+        )
+    }
+
+    /// The seat's votes have not moved for ttl + margin under our own eyes (protocol.md 1.4).
+    fn is_abandoned(&self) -> bool {
+        let timers = self.timers();
+        let watch = timers.lease_ttl + timers.lease_margin;
+        let since = self.core.known.book.unchanged_since(self.slot);
+        since.is_some_and(|since| self.now.since(since) >= watch.max(timers.lin))
+    }
+
+    fn adopt_fence(&self) -> Option<Step> {
+        let fence = self.mine.fence.as_ref()?;
+        let fenced = InAttempt { inc: fence.inc, attempt: fence.attempt };
+        let aborted = self.ctrl.aborted;
+        let over = aborted
+            .is_some_and(|aborted| aborted.inc == fence.inc && aborted.attempt >= fence.attempt);
+        let binds = fence.inc == self.ctrl.inc && !over;
+        if !binds || self.marker() >= Some(fenced) {
+            return None;
+        }
+        if !self.is_stopped() {
+            return Step::act(Effect::Stop, Code::Fenced, "stops an etcd whose seat is fenced");
+        }
+        Step::act(Effect::Mark(fenced), Code::Fenced, "takes over the promise of its seat")
+    }
+
+    fn remember(&self) -> Option<Step> {
+        let memory = &self.look.memory;
+        if memory.uid.is_none() || memory.slot != Some(self.slot) {
+            let effect = Effect::RememberSeat(self.ctrl.uid.clone(), self.slot);
+            return Step::act(effect, Code::AllWell, "remembers its cluster and seat");
+        }
+        if self.ctrl.opened && memory.opened < self.ctrl.inc {
+            let effect = Effect::RememberOpened(self.ctrl.inc);
+            return Step::act(effect, Code::Opening, "remembers that clients may come in");
+        }
+        None
+    }
+}

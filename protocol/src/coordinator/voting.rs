@@ -1,0 +1,56 @@
+//! **voting** — what this agent says of its own member. A hint for the others, never a proof.
+
+use super::Scene;
+use crate::{
+    observation::{LogState, Process},
+    vote::{Health, Vote},
+};
+
+impl Scene<'_> {
+    /// My vote, if the seat is mine to speak for.
+    pub(super) fn my_vote(&self) -> Option<Vote> {
+        self.owner()?;
+        let known = &self.core.known;
+        Some(Vote {
+            slot: self.slot,
+            instance: self.core.me.instance.clone(),
+            nonce: self.core.me.nonce.clone(),
+            seq: known.seq + 1,
+            inc: self.ctrl.inc,
+            health: self.my_health(),
+            quarantined: self.look.process == Process::Running { quarantined: true },
+            revision: if known.revision.0 == self.ctrl.inc { known.revision.1 } else { 0 },
+            manifest: known.saved.as_ref().map(|(_, manifest)| manifest.key()),
+        })
+    }
+
+    /// How my member is (the table of evidence in protocol.md 1.4).
+    pub(super) fn my_health(&self) -> Health {
+        if self.i_see_a_quorum() {
+            return Health::Healthy;
+        }
+        let runs_this_inc = self.i_ran() && self.data_inc() == Some(self.ctrl.inc);
+        match self.look.process {
+            Process::Unknown => Health::Unknown,
+            Process::Running { .. } if runs_this_inc => Health::NoQuorum,
+            Process::Running { .. } => Health::Unknown,
+            Process::Stopped => self.health_of_a_stopped_member(),
+        }
+    }
+
+    fn health_of_a_stopped_member(&self) -> Health {
+        if !self.i_ran() {
+            let may_take_over =
+                self.nobody_ran() || self.records.is_attested(self.slot, self.ctrl.inc);
+            return if may_take_over { Health::NeverRan } else { Health::Unknown };
+        }
+        match &self.data().log {
+            LogState::Present { .. } if self.data_inc() == Some(self.ctrl.inc) => Health::Stopped,
+            LogState::Present { .. } | LogState::Unreadable(_) => Health::Unknown,
+            LogState::Missing if self.data_is_lost() => Health::DataLost,
+            LogState::Missing if self.never_started() => Health::Stopped,
+            LogState::Missing if self.data().swap.is_some() => Health::Unknown,
+            LogState::Missing => Health::Unmounted,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! **effect** — everything the core can ask for, a closed list; each says what must precede it.
+//!
+//! Comes from the coordinator. Goes to the agent's driver, which performs it and answers with one
+//! [`Event::Done`](crate::event::Event). An effect belongs to a [`Lane`]; a lane carries one
+//! effect at a time, so "is it done yet?" is a fact the core always knows and no effect needs a
+//! number of its own.
+
+use crate::{
+    cluster::{Member, MemberId},
+    manifest::{Manifest, Reason},
+    observation::{InAttempt, Ran},
+    plan::Plan,
+    registry::{Change, Pin},
+    vote::Vote,
+};
+use alloc::{string::String, vec::Vec};
+
+/// Where an effect runs. Effects of different lanes run side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// The lock table.
+    Registry,
+    /// Votes in the bucket.
+    Votes,
+    /// Looking at etcd and the disk.
+    Look,
+    /// Changing the machine: processes and durable markers. Quick.
+    Machine,
+    /// Moving data: snapshots, downloads, restores. Slow.
+    Data,
+    /// Asking etcd to change: members, alarms.
+    Etcd,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a handful live at a time; boxes would hide the record"
+)]
+pub enum Effect {
+    /// Read `cluster.json`: which uid lives under this prefix?
+    Discover,
+    /// Read all records of the uid, consistently.
+    ReadRegistry,
+    /// Apply a conditional write, with its checks in the same instant.
+    Write(Change),
+    /// Found the cluster: `cluster.json` if absent. Must follow the `ctrl` it names.
+    Found(Founding),
+
+    /// Publish my vote, then read everybody's.
+    Exchange(Option<Vote>),
+
+    /// Look at etcd, the process, the data dir and the durable memory; ask HashKV and live keys
+    /// at this revision, if one is given.
+    Look {
+        /// The revision to check at.
+        check_at: Option<u64>,
+    },
+
+    /// Kill etcd and wait until it is proven stopped.
+    Stop,
+    /// Write the marker to the root disk and the data volume, fsync both and their directories.
+    /// Must precede the fence record.
+    Mark(InAttempt),
+    /// Remove the marker from both. Only after `ctrl.aborted` of the marker's incarnation was read.
+    Unmark(InAttempt),
+    /// Never run incarnation `inc` or older again; durable.
+    Retire(u64),
+    /// Remember that `inc` is open to clients; durable.
+    RememberOpened(u64),
+    /// Remember uid and seat; durable.
+    RememberSeat(String, crate::cluster::Slot),
+    /// The root disk's copy of `ran`. Must follow the CAS of `ran`, must precede the first start.
+    RememberRan(Ran),
+    /// Swap the member restored by this plan in; resumable. Must follow STARTING.
+    Swap {
+        /// The plan, already restored here.
+        plan: Plan,
+        /// Its digest.
+        digest: crate::cluster::Digest,
+        /// The incarnation that is moved aside.
+        old_inc: u64,
+    },
+    /// Move the member in place aside, delete nothing.
+    MoveAside {
+        /// The incarnation it belongs to.
+        inc: u64,
+    },
+    /// Start etcd.
+    Start(Start),
+    /// Read the stopped member's log. Must follow the marker.
+    ReadLog,
+
+    /// Fetch and parse the pinned plan.
+    FetchPlan(Pin),
+    /// Write the plan once; answers with its pin.
+    PutPlan(Plan),
+    /// Download, verify and restore the plan's source into `.requorum/new/<plan>`.
+    Restore(Plan, crate::cluster::Digest),
+    /// Take a verified snapshot from the live member and publish its manifest.
+    Save {
+        /// What for.
+        reason: Reason,
+        /// The incarnation it belongs to.
+        inc: u64,
+    },
+    /// Take a verified snapshot from a copy of the stopped member's data.
+    SalvageCopy {
+        /// The incarnation it belongs to.
+        inc: u64,
+    },
+    /// Read the manifests of an incarnation: LIST, votes' pointers and salvages.
+    ReadCatalogue {
+        /// The incarnation.
+        inc: u64,
+        /// Keys known from votes and slots.
+        pointers: Vec<String>,
+    },
+    /// Download a candidate and prove that it restores.
+    Verify(Manifest),
+
+    /// Read the member list behind a linearizable read.
+    ListMembers,
+    /// Remove a member. Must follow the intent.
+    RemoveMember(MemberId),
+    /// Add a learner at this peer URL, unless one is listed there already.
+    AddLearner {
+        /// Its peer URL.
+        peer_url: String,
+    },
+    /// Promote a learner. Must follow the intent.
+    Promote(MemberId),
+    /// Disarm NOSPACE alarms left over from the old incarnation.
+    DisarmNoSpace,
+}
+
+/// How etcd is started.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Start {
+    /// Only the local socket leads to it.
+    pub quarantined: bool,
+    /// What it should know of the cluster if its data dir is empty; with data, etcd ignores it.
+    pub join: Option<Join>,
+}
+
+/// How a member with an empty data dir finds its cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Join {
+    /// `--initial-cluster`.
+    pub initial_cluster: String,
+    /// `--initial-cluster-token`.
+    pub token: String,
+    /// `--initial-cluster-state existing` instead of `new`.
+    pub existing: bool,
+}
+
+/// A cluster's first word: `cluster.json`, which names the uid for machines that know nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Founding {
+    /// The cluster.
+    pub uid: String,
+    /// Seats.
+    pub seats: usize,
+}
+
+/// A member as etcd lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Listed {
+    /// Its id.
+    pub id: MemberId,
+    /// Its peer URL.
+    pub peer_url: String,
+    /// Not a voter yet.
+    pub learner: bool,
+    /// Has started once.
+    pub started: bool,
+}
+
+/// Which seat a listed member sits on is told by its peer URL.
+pub fn voters_of(listed: &[Listed], seats: &[crate::cluster::Seat]) -> Vec<Member> {
+    listed
+        .iter()
+        .filter(|member| !member.learner)
+        .filter_map(|member| {
+            let seat = seats.iter().find(|seat| seat.peer_url == member.peer_url)?;
+            Some(Member { slot: seat.slot, id: member.id })
+        })
+        .collect()
+}
+
+impl Effect {
+    /// What it does, in a word or two.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Discover => "discover",
+            Self::ReadRegistry => "read the table",
+            Self::Write(change) => change.name,
+            Self::Found(_) => "found",
+            Self::Exchange(_) => "exchange votes",
+            Self::Look { .. } => "look",
+            Self::Stop => "stop",
+            Self::Mark(_) => "mark",
+            Self::Unmark(_) => "unmark",
+            Self::Retire(_) => "retire",
+            Self::RememberOpened(_) => "remember opened",
+            Self::RememberSeat(..) => "remember seat",
+            Self::RememberRan(_) => "remember ran",
+            Self::Swap { .. } => "swap",
+            Self::MoveAside { .. } => "move aside",
+            Self::Start(_) => "start",
+            Self::ReadLog => "read log",
+            Self::FetchPlan(_) => "fetch plan",
+            Self::PutPlan(_) => "put plan",
+            Self::Restore(..) => "restore",
+            Self::Save { .. } => "save",
+            Self::SalvageCopy { .. } => "salvage",
+            Self::ReadCatalogue { .. } => "read catalogue",
+            Self::Verify(_) => "verify",
+            Self::ListMembers => "list members",
+            Self::RemoveMember(_) => "remove member",
+            Self::AddLearner { .. } => "add learner",
+            Self::Promote(_) => "promote",
+            Self::DisarmNoSpace => "disarm NOSPACE",
+        }
+    }
+
+    /// The lane it runs in.
+    pub const fn lane(&self) -> Lane {
+        match self {
+            Self::Discover | Self::ReadRegistry | Self::Write(_) | Self::Found(_) => Lane::Registry,
+            Self::Exchange(_) => Lane::Votes,
+            Self::Look { .. } => Lane::Look,
+            Self::Stop
+            | Self::Mark(_)
+            | Self::Unmark(_)
+            | Self::Retire(_)
+            | Self::RememberOpened(_)
+            | Self::RememberSeat(..)
+            | Self::RememberRan(_)
+            | Self::Swap { .. }
+            | Self::MoveAside { .. }
+            | Self::Start(_)
+            | Self::ReadLog => Lane::Machine,
+            Self::FetchPlan(_)
+            | Self::PutPlan(_)
+            | Self::Restore(..)
+            | Self::Save { .. }
+            | Self::SalvageCopy { .. }
+            | Self::ReadCatalogue { .. }
+            | Self::Verify(_) => Lane::Data,
+            Self::ListMembers
+            | Self::RemoveMember(_)
+            | Self::AddLearner { .. }
+            | Self::Promote(_)
+            | Self::DisarmNoSpace => Lane::Etcd,
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! **explanation** — why: each decision, and each refusal to decide, with its reason.
+//!
+//! Comes from the coordinator, with every turn. Goes to the log, `status`, `explain`, the
+//! walkthroughs. The codes are a closed list, so that a runbook can be kept for each.
+
+use alloc::string::String;
+
+/// One reason.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Note {
+    /// The closed code.
+    pub code: Code,
+    /// One sentence for a human.
+    pub text: String,
+}
+
+impl Note {
+    /// A reason with its sentence.
+    pub fn new(code: Code, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+}
+
+/// Why something is done or not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Code {
+    /// Nothing to do: all is well.
+    AllWell,
+    /// Fewer have failed than a quorum can spare.
+    Degraded,
+    /// Not enough was read yet, or not lately.
+    Blind,
+    /// The records or the data are of another cluster.
+    Foreign,
+    /// The bucket names a cluster that the table does not know.
+    RegistryLost,
+    /// The cluster was never founded.
+    NotFounded,
+    /// This agent's name has no seat.
+    NoSeat,
+    /// The seat belongs to another machine that still speaks.
+    SeatTaken,
+    /// The operator paused us.
+    Paused,
+    /// A proof of a living quorum.
+    QuorumAlive,
+    /// A blocking number of members has failed.
+    QuorumLost,
+    /// Another agent leads.
+    LeaseHeld,
+    /// This agent leads.
+    Leading,
+    /// An earlier promise forbids this machine to run its data.
+    Fenced,
+    /// This machine does its part of a fence.
+    Fencing,
+    /// The attempt needs evidence that nobody gave.
+    EvidenceMissing,
+    /// The attempt waits for more evidence.
+    Gathering,
+    /// A machine that may hold intact data is waited for.
+    WaitingForMachine,
+    /// Enough intact members: they are restarted, nothing is restored.
+    Recoverable,
+    /// Attempts were aborted too often; the next waits.
+    CoolingDown,
+    /// The operator is asked.
+    ApprovalNeeded,
+    /// Too few live agents for a restore.
+    MinMembers,
+    /// Nothing to restore from.
+    NoSnapshot,
+    /// A survivor's data is being saved first.
+    Salvaging,
+    /// A snapshot is being taken.
+    Saving,
+    /// A plan is being restored.
+    Restoring,
+    /// Restored members are being started.
+    Starting,
+    /// Restored members are being compared.
+    Verifying,
+    /// Clients are being let in.
+    Opening,
+    /// A member is being replaced.
+    Replacing,
+    /// A member can't be replaced yet.
+    ReplaceWaits,
+    /// Missing seats are being refilled.
+    Healing,
+    /// A plain restart.
+    Restarting,
+    /// A step failed and will be tried again.
+    Retrying,
+    /// This machine can't do its part.
+    Unable,
+    /// The operator's request was recorded.
+    Requested,
+}
+
+impl Code {
+    /// Its stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AllWell => "ALL_WELL",
+            Self::Degraded => "DEGRADED",
+            Self::Blind => "BLIND",
+            Self::Foreign => "FOREIGN",
+            Self::RegistryLost => "REGISTRY_LOST",
+            Self::NotFounded => "NOT_FOUNDED",
+            Self::NoSeat => "NO_SEAT",
+            Self::SeatTaken => "SEAT_TAKEN",
+            Self::Paused => "PAUSED",
+            Self::QuorumAlive => "QUORUM_ALIVE",
+            Self::QuorumLost => "QUORUM_LOST",
+            Self::LeaseHeld => "LEASE_HELD",
+            Self::Leading => "LEADING",
+            Self::Fenced => "FENCED",
+            Self::Fencing => "FENCING",
+            Self::EvidenceMissing => "EVIDENCE_MISSING",
+            Self::Gathering => "GATHERING",
+            Self::WaitingForMachine => "WAITING_FOR_MACHINE",
+            Self::Recoverable => "RECOVERABLE",
+            Self::CoolingDown => "COOLING_DOWN",
+            Self::ApprovalNeeded => "APPROVAL_NEEDED",
+            Self::MinMembers => "MIN_MEMBERS",
+            Self::NoSnapshot => "NO_SNAPSHOT",
+            Self::Salvaging => "SALVAGING",
+            Self::Saving => "SAVING",
+            Self::Restoring => "RESTORING",
+            Self::Starting => "STARTING",
+            Self::Verifying => "VERIFYING",
+            Self::Opening => "OPENING",
+            Self::Replacing => "REPLACING",
+            Self::ReplaceWaits => "REPLACE_WAITS",
+            Self::Healing => "HEALING",
+            Self::Restarting => "RESTARTING",
+            Self::Retrying => "RETRYING",
+            Self::Unable => "UNABLE",
+            Self::Requested => "REQUESTED",
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! **limits** — every bound and every timer in one place.
+//!
+//! Comes from protocol.md 1.1 (defaults) and 1.9. Goes to every stage. The relations between
+//! timers that the safety or liveness argument needs are asserted when the program is compiled.
+
+use crate::time::Span;
+
+/// Most seats a cluster may have. etcd advises 7; 9 leaves room for growth and keeps the commit's
+/// transaction far below DynamoDB's limit of 100 items.
+pub const SLOTS_MAX: usize = 9;
+/// Aborted attempts after which a leader waits a whole window (protocol.md L8).
+pub const ABORTS_PER_WINDOW: u32 = 3;
+/// Least `--bump-revision` of a restore (etcd.md 3.2; the customary value).
+pub const BUMP_MIN: u64 = 1_000_000_000;
+/// Most older snapshots that a plan lists as the next candidates.
+pub const FALLBACKS_MAX: usize = 4;
+
+/// Timers of one cluster, milliseconds. `PRODUCTION` is what ships.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Timers {
+    /// How often an agent reads the registry and looks at its own member.
+    pub poll: Span,
+    /// How often an agent publishes its vote and reads the others'.
+    pub vote: Span,
+    /// How long a linearizable read proves a living quorum.
+    pub lin: Span,
+    /// How long a suspicion must hold before anybody acts.
+    pub confirm: Span,
+    /// How long a complete blocking set waits for more evidence.
+    pub gather: Span,
+    /// How long a silent but possibly intact member is waited for.
+    pub permanent: Span,
+    /// How long an attempt that doesn't block may last.
+    pub fence: Span,
+    /// How long appends already sent may still arrive before the source is chosen (protocol.md 1.4).
+    pub drain: Span,
+    /// How long a lease lasts, as an observer counts it.
+    pub lease_ttl: Span,
+    /// How often the holder renews.
+    pub lease_renew: Span,
+    /// What an observer adds to the ttl.
+    pub lease_margin: Span,
+    /// Widest gap between two successful reads over which evidence goes on to accrue.
+    pub gap: Span,
+    /// How long the rest of the plan's members may lag behind the first q that are restored.
+    pub restore: Span,
+    /// First cool-down after an abort; doubles with each.
+    pub recover: Span,
+    /// How long a member must have been failed before it is replaced.
+    pub replace: Span,
+    /// How often a snapshot is taken while all is well; zero: never by itself.
+    pub snapshot: Span,
+}
+
+impl Timers {
+    /// The shipped defaults (protocol.md 1.1).
+    pub const PRODUCTION: Self = Self {
+        poll: Span::seconds(2),
+        vote: Span::seconds(5),
+        lin: Span::seconds(15),
+        confirm: Span::seconds(60),
+        gather: Span::seconds(120),
+        permanent: Span::seconds(600),
+        fence: Span::seconds(300),
+        drain: Span::seconds(2),
+        lease_ttl: Span::seconds(20),
+        lease_renew: Span::seconds(5),
+        lease_margin: Span::seconds(5),
+        gap: Span::seconds(10),
+        restore: Span::seconds(600),
+        recover: Span::seconds(60),
+        replace: Span::seconds(600),
+        snapshot: Span::seconds(60),
+    };
+
+    /// Short windows for drills. The relations between the timers are those of `PRODUCTION`.
+    pub const QUICK: Self = Self {
+        poll: Span(250),
+        vote: Span(500),
+        lin: Span(2_000),
+        confirm: Span(3_000),
+        gather: Span(3_000),
+        permanent: Span::seconds(20),
+        fence: Span::seconds(15),
+        drain: Span(500),
+        lease_ttl: Span(3_000),
+        lease_renew: Span(750),
+        lease_margin: Span(750),
+        gap: Span(2_000),
+        restore: Span::seconds(20),
+        recover: Span::seconds(5),
+        replace: Span::seconds(4),
+        snapshot: Span::seconds(10),
+    };
+
+    const fn is_consistent(&self) -> bool {
+        self.lease_renew.0 * 2 < self.lease_ttl.half().0 * 2 // renewed before the holder stops acting
+            && self.poll.0 * 2 <= self.gap.0 // two polls a gap
+            && self.vote.0 * 2 <= self.gap.0
+            && self.vote.0 * 2 < self.lin.0 // a veto is renewed before it ends
+            && self.gather.0 < self.fence.0 // an attempt outlives its gathering
+            && self.lin.0 <= self.confirm.0
+            && self.drain.0 <= self.gather.0
+    }
+}
+
+const _: () = assert!(Timers::PRODUCTION.is_consistent());
+const _: () = assert!(Timers::QUICK.is_consistent());

@@ -1,0 +1,107 @@
+//! **source** — which snapshot a restore starts from, or why none.
+//!
+//! Comes from the survivors' logs and the catalogue of manifests. Goes to the plan.
+//!
+//! Intuition: within one incarnation the snapshot with the highest revision holds all that the
+//! others hold. A survivor's log may know of more than any snapshot; then its data is salvaged
+//! first and the salvage is one more snapshot (protocol.md 1.8, Recovery source).
+
+use crate::{
+    limits::{BUMP_MIN, FALLBACKS_MAX},
+    manifest::Manifest,
+    observation::LogSummary,
+    registry::{Ctrl, Pin, Source},
+};
+use alloc::{string::String, vec::Vec};
+
+/// What was chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Choice {
+    /// This manifest, to be verified; and the next older ones.
+    Manifest(Manifest, Vec<String>),
+    /// No snapshot of this incarnation exists: what it was itself restored from.
+    Again(Source),
+    /// Nothing.
+    None,
+}
+
+/// Whether the best survivor knows of more than the best snapshot holds. `applied` of a manifest
+/// is a lower bound, so this errs towards one salvage too many.
+pub fn needs_salvage(best: Option<&LogSummary>, catalogue: &[Manifest]) -> bool {
+    let held = catalogue.iter().map(|manifest| manifest.applied).max().unwrap_or(0);
+    best.is_some_and(|log| log.commit > held)
+}
+
+/// Chooses among the manifests of this incarnation, without those found bad.
+pub fn choose(ctrl: &Ctrl, catalogue: &[Manifest], bad: &[crate::cluster::Digest]) -> Choice {
+    let mut usable: Vec<&Manifest> = catalogue
+        .iter()
+        .filter(|manifest| {
+            manifest.uid == ctrl.uid && manifest.inc == ctrl.inc && !bad.contains(&manifest.sha256)
+        })
+        .collect();
+    usable.sort_by(|one, other| {
+        let key = |manifest: &Manifest| (manifest.revision, manifest.applied, manifest.sha256);
+        key(other).cmp(&key(one))
+    });
+    // An incarnation that was never opened has served nobody: only what it was made from counts.
+    match (ctrl.opened, usable.split_first(), &ctrl.source) {
+        (true, Some((best, rest)), _) => {
+            let fallbacks =
+                rest.iter().take(FALLBACKS_MAX).map(|manifest| manifest.key()).collect();
+            Choice::Manifest((*best).clone(), fallbacks)
+        }
+        (false, _, Some(source)) if source.object.is_none() => Choice::Again(source.clone()),
+        (false, _, Some(source)) | (true, None, Some(source)) if is_usable(source, bad) => {
+            Choice::Again(source.clone())
+        }
+        (_, _, _) => Choice::None,
+    }
+}
+
+/// An incarnation that was opened and born empty has no snapshot to go back to: restoring
+/// "nothing" would declare all of its writes lost by a rule. The operator decides that.
+fn is_usable(source: &Source, bad: &[crate::cluster::Digest]) -> bool {
+    source.object.as_ref().is_some_and(|pin| !bad.contains(&pin.sha256))
+}
+
+/// The source that a manifest gives, with a bump that takes the new revision above any that a
+/// client may have seen (S24; a fixed bump goes back in time when one file is restored twice).
+pub fn from_manifest(manifest: &Manifest, highest_seen: u64) -> Source {
+    Source {
+        object: Some(Pin { key: manifest.data.clone(), sha256: manifest.sha256 }),
+        revision: manifest.revision,
+        bump: bump(manifest.revision, highest_seen),
+        live_keys: manifest.live_keys,
+        size: manifest.size,
+    }
+}
+
+/// The same source once more, bumped above what its first restore may have shown.
+pub fn again(source: &Source, highest_seen: u64) -> Source {
+    if source.object.is_none() {
+        return source.clone(); // empty and never opened: nobody has seen a revision of it
+    }
+    let highest = highest_seen.max(source.revision + source.bump);
+    Source { bump: bump(source.revision, highest), ..source.clone() }
+}
+
+fn bump(revision: u64, highest_seen: u64) -> u64 {
+    highest_seen.saturating_sub(revision).saturating_add(BUMP_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bump_passes_whatever_was_seen() {
+        assert_eq!(bump(10, 5), BUMP_MIN);
+        assert_eq!(bump(10, 2_000_000_010), 2_000_000_000 + BUMP_MIN);
+        let pin = Pin { key: "k".into(), sha256: crate::cluster::Digest::of(b"") };
+        let object = Some(pin);
+        let once = Source { object, revision: 10, bump: BUMP_MIN, live_keys: None, size: 0 };
+        let twice = again(&once, 0);
+        assert!(twice.revision + twice.bump > once.revision + once.bump);
+    }
+}

@@ -1,0 +1,312 @@
+//! **tally** — turns the votes in hand into one verdict on the cluster.
+//!
+//! Comes from [`vote`](crate::vote). Goes to the election and to every phase that asks who is
+//! alive.
+//!
+//! Intuition: we are counting voices in the dark. A silent member is not a dead one, so silence
+//! never counts; only a member that itself says "I see no quorum", again and again, counts, and
+//! one voice that proves a living quorum silences the rest (protocol.md 1.1).
+//!
+//! Claims: T1 a vote counts only if we ourselves saw its number rise; T2 time during which we
+//! could not read accrues no evidence; T3 a fresh healthy vote is a veto.
+
+use crate::{
+    cluster::{Nonce, Slot, blocking},
+    limits::Timers,
+    registry::{Ctrl, Phase, Records},
+    time::Moment,
+    vote::{Health, Vote},
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+
+/// What we have heard, by seat.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Book {
+    heard: BTreeMap<Slot, Heard>,
+    read_at: Option<Moment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Heard {
+    vote: Vote,
+    /// We saw its number rise since our last outage.
+    risen: bool,
+    /// When it last rose.
+    risen_at: Moment,
+    /// Since when each vote of it was a failure, without a gap.
+    failing_since: Option<Moment>,
+    /// When it was first seen in its present state, risen or not: the age of its silence.
+    unchanged_since: Moment,
+}
+
+/// The state of the cluster as far as votes can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// A fresh proof of a living quorum.
+    QuorumAlive,
+    /// A blocking number of members failed for the whole confirm window, and nobody proves life.
+    QuorumLost,
+    /// Neither.
+    Pending,
+}
+
+impl Book {
+    /// Takes one successful read of the votes, begun at `asked`.
+    pub fn record(&mut self, asked: Moment, votes: &[Vote], timers: &Timers) {
+        if self.read_at.is_none_or(|before| asked.since(before) > timers.gap) {
+            self.forget_freshness(asked);
+        }
+        self.read_at = Some(asked);
+        for vote in votes {
+            self.hear(asked, vote);
+        }
+        for heard in self.heard.values_mut() {
+            if !(heard.risen && asked.since(heard.risen_at) <= timers.lin) {
+                heard.failing_since = None;
+            }
+        }
+    }
+
+    /// T2: after an outage of ours everybody must be heard anew.
+    fn forget_freshness(&mut self, asked: Moment) {
+        for heard in self.heard.values_mut() {
+            heard.risen = false;
+            heard.failing_since = None;
+            heard.unchanged_since = asked;
+        }
+    }
+
+    fn hear(&mut self, asked: Moment, vote: &Vote) {
+        let Some(heard) = self.heard.get_mut(&vote.slot) else {
+            let failing_since = None;
+            let first = Heard {
+                vote: vote.clone(),
+                risen: false,
+                risen_at: asked,
+                failing_since,
+                unchanged_since: asked,
+            };
+            self.heard.insert(vote.slot, first);
+            return;
+        };
+        let same_voice = heard.vote.nonce == vote.nonce;
+        if same_voice && vote.seq <= heard.vote.seq {
+            return; // the same vote, or an older one applied late
+        }
+        heard.unchanged_since = asked;
+        if !same_voice {
+            // a new process: its first vote may be as old as the bucket, so it must rise first
+            *heard = Heard {
+                vote: vote.clone(),
+                risen: false,
+                risen_at: asked,
+                failing_since: None,
+                unchanged_since: asked,
+            };
+            return;
+        }
+        let moved = heard.vote.inc != vote.inc;
+        heard.vote = vote.clone();
+        heard.risen = true;
+        heard.risen_at = asked;
+        heard.failing_since = match (vote.health.is_failure(), heard.failing_since) {
+            (false, _) => None,
+            (true, Some(since)) if !moved => Some(since),
+            (true, _) => Some(asked),
+        };
+    }
+
+    /// The vote of `slot`, if it is fresh at `now` (T1).
+    pub fn fresh(&self, slot: Slot, now: Moment, timers: &Timers) -> Option<&Vote> {
+        let heard = self.heard.get(&slot)?;
+        (heard.risen && now.since(heard.risen_at) <= timers.lin).then_some(&heard.vote)
+    }
+
+    /// The last vote of `slot` ever read, however old.
+    pub fn last(&self, slot: Slot) -> Option<&Vote> {
+        self.heard.get(&slot).map(|heard| &heard.vote)
+    }
+
+    /// How long the vote of `slot` has not changed while we could read; for a claim (protocol.md 1.4).
+    /// A seat that never voted counts from the first read of ours.
+    pub fn unchanged_since(&self, slot: Slot) -> Option<Moment> {
+        self.heard.get(&slot).map(|heard| heard.unchanged_since)
+    }
+
+    /// How long ago the vote of `slot` last rose.
+    pub fn age(&self, slot: Slot, now: Moment) -> Option<crate::time::Span> {
+        self.heard.get(&slot).filter(|heard| heard.risen).map(|heard| now.since(heard.risen_at))
+    }
+
+    /// Since when the votes of `slot` have all been failures; `None` if they are not, or not fresh.
+    pub fn failing_since(&self, slot: Slot, now: Moment, timers: &Timers) -> Option<Moment> {
+        self.fresh(slot, now, timers)?;
+        self.heard.get(&slot)?.failing_since
+    }
+
+    /// Whether a fresh vote proves a living quorum of incarnation `inc` (T3).
+    pub fn veto(&self, inc: u64, now: Moment, timers: &Timers) -> bool {
+        self.heard
+            .keys()
+            .filter_map(|slot| self.fresh(*slot, now, timers))
+            .any(|vote| vote.inc == inc && vote.health == Health::Healthy)
+    }
+
+    /// Whether some process other than `me` was heard to speak for `slot` lately.
+    pub fn speaks(&self, slot: Slot, me: &Nonce, now: Moment, timers: &Timers) -> bool {
+        self.fresh(slot, now, timers).is_some_and(|vote| vote.nonce != *me)
+    }
+
+    /// The highest revision anybody ever voted: a lower bound of what clients may have seen.
+    pub fn highest_revision(&self) -> u64 {
+        self.heard.values().map(|heard| heard.vote.revision).max().unwrap_or(0)
+    }
+
+    /// Manifest keys that votes point to.
+    pub fn manifests(&self) -> Vec<alloc::string::String> {
+        self.heard.values().filter_map(|heard| heard.vote.manifest.clone()).collect()
+    }
+
+    /// Members that count as failed: those whose votes failed for the whole confirm window, and
+    /// those whose machine an operator attested to be gone.
+    pub fn failed(
+        &self,
+        ctrl: &Ctrl,
+        records: &Records,
+        now: Moment,
+        timers: &Timers,
+    ) -> BTreeSet<Slot> {
+        let confirmed = |slot: Slot| {
+            let since = self.failing_since(slot, now, timers);
+            let vote = self.fresh(slot, now, timers).filter(|vote| vote.inc == ctrl.inc);
+            let health = vote.map(|vote| vote.health);
+            since.is_some_and(|since| now.since(since) >= timers.confirm)
+                && health.is_some_and(|health| counts_in(ctrl.phase, health))
+        };
+        ctrl.members
+            .iter()
+            .map(|member| member.slot)
+            .filter(|slot| confirmed(*slot) || records.is_attested(*slot, ctrl.inc))
+            .collect()
+    }
+
+    /// The verdict (protocol.md 1.1). Fewer failed members than a blocking set can't be fenced
+    /// into one, so less than that is `Pending`, and nothing is stopped for it.
+    pub fn verdict(&self, ctrl: &Ctrl, records: &Records, now: Moment, timers: &Timers) -> Verdict {
+        if self.veto(ctrl.inc, now, timers) {
+            return Verdict::QuorumAlive;
+        }
+        let failed = self.failed(ctrl, records, now, timers).len();
+        if !ctrl.members.is_empty() && failed >= blocking(ctrl.members.len()) {
+            Verdict::QuorumLost
+        } else {
+            Verdict::Pending
+        }
+    }
+}
+
+/// While restored members start, one that has not run yet or waits for the others has failed
+/// nobody: a download outlasts any confirm window. Only lost data counts then; T_restore bounds
+/// the rest (`start_over`).
+const fn counts_in(phase: Phase, health: Health) -> bool {
+    match phase {
+        Phase::Starting => matches!(health, Health::DataLost),
+        Phase::Verifying => !matches!(health, Health::NeverRan),
+        Phase::Genesis
+        | Phase::Idle
+        | Phase::Fencing
+        | Phase::Aborted
+        | Phase::Committed
+        | Phase::Restoring
+        | Phase::Open
+        | Phase::Healing => true,
+    }
+}
+
+impl Records {
+    /// Whether an operator attested that the machine that ran `slot` in `inc` is gone. Bound to
+    /// the machine: one that took the seat since is not meant (protocol.md 1.7, fence O).
+    pub fn is_attested(&self, slot: Slot, inc: u64) -> bool {
+        let record = self.slot(slot);
+        let Some(attest) = record.attest.as_ref().filter(|attest| attest.inc == inc) else {
+            return false;
+        };
+        match (&record.ran, &record.owner) {
+            (Some(ran), _) if ran.inc == inc => ran.instance == attest.instance,
+            (Some(ran), Some(owner)) => {
+                ran.instance == attest.instance && owner.instance == attest.instance
+            }
+            (None, _) | (Some(_), None) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cluster::Instance, vote::Vote};
+
+    const TIMERS: Timers = Timers::PRODUCTION;
+
+    fn vote(slot: u8, seq: u64, health: Health) -> Vote {
+        Vote {
+            slot: Slot(slot),
+            instance: Instance("i".into()),
+            nonce: Nonce("n".into()),
+            seq,
+            inc: 1,
+            health,
+            quarantined: false,
+            revision: 0,
+            manifest: None,
+        }
+    }
+
+    #[test]
+    fn a_vote_counts_only_after_it_rose() {
+        let mut book = Book::default();
+        book.record(Moment(0), &[vote(0, 7, Health::Healthy)], &TIMERS);
+        assert!(!book.veto(1, Moment(0), &TIMERS), "it may be as old as the bucket");
+        book.record(Moment(5_000), &[vote(0, 8, Health::Healthy)], &TIMERS);
+        assert!(book.veto(1, Moment(5_000), &TIMERS));
+        assert!(!book.veto(2, Moment(5_000), &TIMERS), "of another incarnation");
+        assert!(!book.veto(1, Moment(20_001), &TIMERS), "no longer fresh");
+    }
+
+    #[test]
+    fn an_older_vote_applied_late_is_ignored() {
+        let mut book = Book::default();
+        for (at, seq, health) in
+            [(0, 1, Health::NoQuorum), (5, 3, Health::NoQuorum), (9, 2, Health::Healthy)]
+        {
+            book.record(Moment(at * 1000), &[vote(0, seq, health)], &TIMERS);
+        }
+        assert!(!book.veto(1, Moment(9_000), &TIMERS));
+    }
+
+    #[test]
+    fn our_own_outage_is_held_against_nobody() {
+        let mut book = Book::default();
+        for second in 0..=12 {
+            book.record(Moment(second * 5_000), &[vote(0, second, Health::NoQuorum)], &TIMERS);
+        }
+        assert_eq!(book.failing_since(Slot(0), Moment(60_000), &TIMERS), Some(Moment(5_000)));
+        book.record(Moment(90_000), &[vote(0, 13, Health::NoQuorum)], &TIMERS);
+        assert_eq!(book.failing_since(Slot(0), Moment(90_000), &TIMERS), Some(Moment(90_000)));
+    }
+
+    #[test]
+    fn silence_ends_a_failure() {
+        let mut book = Book::default();
+        for second in 0..=12 {
+            book.record(Moment(second * 5_000), &[vote(0, second, Health::DataLost)], &TIMERS);
+        }
+        for second in 13..=16 {
+            book.record(Moment(second * 5_000), &[], &TIMERS);
+        }
+        assert_eq!(book.failing_since(Slot(0), Moment(80_000), &TIMERS), None);
+    }
+}

@@ -1,0 +1,281 @@
+//! **records** — one of each stored record with every field filled, and one with as few as can be.
+//!
+//! Comes from nothing. Goes to the tests of the wire. The values are pinned by `tests/golden/`:
+//! change them only together with a new version of the record.
+
+use protocol::{
+    cluster::{ClusterId, Digest, Instance, Member, MemberId, Nonce, Seat, Slot},
+    effect::Founding,
+    manifest::{Manifest, Reason},
+    observation::{Check, InAttempt, LogSummary, Ran},
+    plan::Plan,
+    registry::{
+        Attest, Ctrl, Evidence, Fence, Lease, Operation, Owner, Parked, Phase, Pin, Request,
+        Restored, Salvage, SlotRecord, Source, Stage, Started, Why,
+    },
+    vote::{Health, Vote},
+};
+
+const CHECK: Check = Check { revision: 1_000_004_242, hash_kv: u32::MAX, live_keys: 17 };
+/// Larger than any double holds exactly: a number must not travel as one.
+const LARGE: u64 = i64::MAX as u64;
+
+fn text(text: &str) -> String {
+    text.to_owned()
+}
+
+fn digest(of: &str) -> Digest {
+    Digest::of(of.as_bytes())
+}
+
+fn seats() -> Vec<Seat> {
+    (0..3)
+        .map(|slot| Seat {
+            slot: Slot(slot),
+            name: format!("etcd{slot}"),
+            peer_url: format!("https://etcd{slot}.example:2380"),
+            client_url: format!("https://etcd{slot}.example:2379"),
+        })
+        .collect()
+}
+
+fn members() -> Vec<Member> {
+    let ids = [0x8e9e_05c5_2164_694d, 0xf, u64::MAX];
+    (0..3).map(Slot).zip(ids).map(|(slot, id)| Member { slot, id: MemberId(id) }).collect()
+}
+
+fn source() -> Source {
+    Source {
+        object: Some(Pin {
+            key: text("inc/1/snap/00000000000000004242-0e5751c026e5.json"),
+            sha256: digest("source"),
+        }),
+        revision: 4_242,
+        bump: 1_000_000_000,
+        live_keys: Some(0),
+        size: LARGE,
+    }
+}
+
+const fn empty_source() -> Source {
+    Source { object: None, revision: 1, bump: 0, live_keys: None, size: 0 }
+}
+
+/// `cluster.json`; it has no optional fields.
+pub(crate) fn cluster() -> Founding {
+    Founding { uid: text("6f1d8a3e"), seats: 3 }
+}
+
+/// A vote with every field.
+pub(crate) fn full_vote() -> Vote {
+    Vote {
+        slot: Slot(8),
+        instance: Instance(text("i-0abc \"quoted\" \u{1f980}")),
+        nonce: Nonce(text("n1")),
+        seq: LARGE,
+        inc: 2,
+        health: Health::NoQuorum,
+        quarantined: true,
+        revision: 4_242,
+        manifest: Some(text("inc/1/snap/x.json")),
+    }
+}
+
+/// A vote with as few as can be.
+pub(crate) fn minimal_vote() -> Vote {
+    Vote {
+        slot: Slot(0),
+        instance: Instance(text("i")),
+        nonce: Nonce(text("n")),
+        seq: 0,
+        inc: 0,
+        health: Health::Unknown,
+        quarantined: false,
+        revision: 0,
+        manifest: None,
+    }
+}
+
+/// A manifest with every field.
+pub(crate) fn full_manifest() -> Manifest {
+    Manifest {
+        uid: text("6f1d8a3e"),
+        inc: 1,
+        data: text("inc/1/data/5a.db"),
+        sha256: digest("data"),
+        size: 20_480,
+        revision: 4_242,
+        live_keys: Some(17),
+        check: Some(CHECK),
+        applied: 5_000,
+        term: 3,
+        cluster_id: ClusterId(0xcdf8_181d_1e5b_7f0a),
+        taken_by: Slot(1),
+        etcd_version: text("3.5.30"),
+        reason: Reason::BeforeRollback,
+    }
+}
+
+/// A manifest with as few as can be.
+pub(crate) fn minimal_manifest() -> Manifest {
+    Manifest {
+        live_keys: None,
+        check: None,
+        applied: 0,
+        term: 0,
+        reason: Reason::Salvage,
+        ..full_manifest()
+    }
+}
+
+/// A plan with every field.
+pub(crate) fn full_plan() -> Plan {
+    Plan {
+        uid: text("6f1d8a3e"),
+        inc: 2,
+        attempt: 7,
+        epoch: 9,
+        token: text("6f1d8a3e-2-7"),
+        seats: seats(),
+        source: source(),
+        fallbacks: vec![text("inc/1/snap/a.json"), text("inc/1/snap/b.json")],
+        loss: 12,
+        because: text("2 of 3 members can't run again"),
+    }
+}
+
+/// A plan with as few as can be: the first incarnation.
+pub(crate) fn minimal_plan() -> Plan {
+    Plan { inc: 1, source: empty_source(), fallbacks: Vec::new(), ..full_plan() }
+}
+
+/// A decision head with every field.
+pub(crate) fn full_ctrl() -> Ctrl {
+    Ctrl {
+        version: 41,
+        uid: text("6f1d8a3e"),
+        inc: 1,
+        token: text("6f1d8a3e-1"),
+        cluster_id: Some(ClusterId(0xcdf8_181d_1e5b_7f0a)),
+        seats: seats(),
+        members: members(),
+        intent: Some(members().split_off(1)),
+        lease: Some(Lease {
+            holder: Slot(1),
+            nonce: Nonce(text("n1")),
+            epoch: 9,
+            rvn: text("r9"),
+            released: true,
+        }),
+        phase: Phase::Fencing,
+        resume: Some(Phase::Healing),
+        opened: true,
+        attempt: 7,
+        aborted: Some(InAttempt { inc: 1, attempt: 6 }),
+        plan: Some(Pin { key: text("inc/1/plan/3-4-5feceb66ffc8.json"), sha256: digest("plan") }),
+        source: Some(source()),
+        request: Some(Request {
+            rollback: true,
+            source: Some(text("inc/1/snap/a.json")),
+            scope: vec![Slot(0), Slot(2)],
+            by: text("ada"),
+            because: text("a bad deploy"),
+            attempt: Some(7),
+        }),
+        op: Some(Operation {
+            slot: Slot(2),
+            removed: Some(MemberId(0xa)),
+            added: Some(MemberId(0xb)),
+            stage: Stage::Promoting,
+            because: text("its machine is gone"),
+        }),
+        paused: Some(text("maintenance")),
+        aborts: 2,
+        parked: Some(Parked::Approval(Why::Loss)),
+        approved: Some(7),
+        op_id: text("op-41"),
+    }
+}
+
+/// A decision head with as few as can be: genesis.
+pub(crate) fn minimal_ctrl() -> Ctrl {
+    Ctrl {
+        version: 1,
+        inc: 0,
+        token: String::new(),
+        cluster_id: None,
+        members: Vec::new(),
+        intent: None,
+        lease: None,
+        phase: Phase::Genesis,
+        resume: None,
+        opened: false,
+        attempt: 0,
+        aborted: None,
+        plan: None,
+        source: None,
+        request: None,
+        op: None,
+        paused: None,
+        aborts: 0,
+        parked: None,
+        approved: None,
+        op_id: text("op-1"),
+        ..full_ctrl()
+    }
+}
+
+/// A seat with every field.
+pub(crate) fn full_slot() -> SlotRecord {
+    let instance = || Instance(text("i-0abc"));
+    SlotRecord {
+        gen_: 3,
+        owner: Some(Owner { instance: instance(), nonce: Nonce(text("n1")), rvn: text("r1") }),
+        ran: Some(Ran {
+            inc: 1,
+            instance: instance(),
+            member_id: MemberId(0x8e9e_05c5_2164_694d),
+            plan: digest("plan").short(),
+            fs: text("uuid:1b2c"),
+        }),
+        attest: Some(Attest {
+            inc: 1,
+            instance: instance(),
+            by: text("ada"),
+            because: text("terminated"),
+        }),
+        fence: Some(Fence {
+            inc: 1,
+            attempt: 7,
+            kind: Evidence::Consent,
+            instance: instance(),
+            log: Some(LogSummary {
+                last_term: 3,
+                last_index: 5_010,
+                commit: 5_009,
+                configs: vec![
+                    vec![MemberId(0xa), MemberId(0xb), MemberId(0xc)],
+                    vec![MemberId(0xa)],
+                ],
+            }),
+        }),
+        salvage: Some(Salvage { attempt: 7, manifest: text("inc/1/snap/s.json") }),
+        restore: Some(Restored {
+            plan: digest("plan"),
+            attempt: 7,
+            started: Some(Started {
+                cluster_id: ClusterId(0xcdf8_181d_1e5b_7f0a),
+                leader: Some(MemberId(0xa)),
+                revision: 1_000_004_242,
+                check: Some(CHECK),
+            }),
+            failed: true,
+        }),
+        op_id: text("op-9"),
+    }
+}
+
+/// A seat with as few as can be.
+pub(crate) fn minimal_slot() -> SlotRecord {
+    SlotRecord { gen_: 1, op_id: text("op-1"), ..SlotRecord::default() }
+}

@@ -1,0 +1,85 @@
+//! **walkthroughs** — stories of outages, told as text and replayed through the real core. Each
+//! `walkthroughs/*.txt` is one story; the world in `world/` checks the invariants at every event.
+
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the world tells and does what it knows of; the core names every case"
+)]
+
+mod world;
+
+use std::{fs, path::Path};
+
+fn tell(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/walkthroughs").join(name);
+    let story = fs::read_to_string(&path).expect("the story stands beside this file");
+    let told = world::script::replay(&story);
+    if std::env::var_os("REWRITE").is_some() {
+        fs::write(&path, &told).expect("the story can be rewritten");
+    } else {
+        assert_eq!(told, story, "{name}: REWRITE=1 rewrites the story");
+    }
+}
+
+macro_rules! stories {
+    ($($name:ident $file:literal,)+) => {$(
+        #[test]
+        fn $name() {
+            tell($file);
+        }
+    )+};
+}
+
+stories! {
+    s01_bootstrap "01-bootstrap.txt",
+    s02_two_of_three_lose_their_disks "02-two-of-three-lose-their-disks.txt",
+    s03_all_disks_lost "03-all-disks-lost.txt",
+    s04_one_member_lost "04-one-member-lost.txt",
+    s05_all_etcds_killed "05-all-etcds-killed.txt",
+    s06_two_machines_gone "06-two-machines-gone.txt",
+    s061_old_machine_returns "061-old-machine-returns.txt",
+    s062_attested_but_alive "062-attested-but-alive.txt",
+    s07_reboot "07-reboot.txt",
+    s081_leader_dies_in_fencing "081-leader-dies-in-fencing.txt",
+    s082_leader_dies_in_restoring "082-leader-dies-in-restoring.txt",
+    s083_leader_dies_in_starting "083-leader-dies-in-starting.txt",
+    s084_leader_dies_in_verifying "084-leader-dies-in-verifying.txt",
+    s085_leader_dies_in_open "085-leader-dies-in-open.txt",
+    s086_leader_dies_in_healing "086-leader-dies-in-healing.txt",
+    s09_second_loss_in_healing "09-second-loss-in-healing.txt",
+    s091_second_loss_after_open "091-second-loss-after-open.txt",
+    s10_s3_down "10-s3-down.txt",
+    s101_table_down "101-table-down.txt",
+    s11_five_members "11-five-members.txt",
+    s12_rollback "12-rollback.txt",
+    s13_approval "13-approval.txt",
+    s131_abort "131-abort.txt",
+    s14_slow_restore "14-slow-restore.txt",
+    s15_production_timers "15-production-timers.txt",
+    s16_two_disks_and_the_leader_paused "16-two-disks-and-the-leader-paused.txt",
+    s17_reboot_of_all_with_one_root_disk_lost "17-reboot-of-all-with-one-root-disk-lost.txt",
+    s18_power_cut_in_fencing "18-power-cut-in-fencing.txt",
+    s19_power_cut_in_starting "19-power-cut-in-starting.txt",
+    s20_power_cut_in_bootstrap "20-power-cut-in-bootstrap.txt",
+    s21_leader_dies_at_intent "21-leader-dies-at-intent.txt",
+    s22_leader_dies_at_removed "22-leader-dies-at-removed.txt",
+    s23_leader_dies_at_added "23-leader-dies-at-added.txt",
+    s24_leader_dies_at_promoting "24-leader-dies-at-promoting.txt",
+    s31_second_loss_at_intent "31-second-loss-at-intent.txt",
+    s32_second_loss_at_removed "32-second-loss-at-removed.txt",
+    s33_second_loss_at_added "33-second-loss-at-added.txt",
+    s34_second_loss_at_promoting "34-second-loss-at-promoting.txt",
+    s41_learner_lost_at_intent "41-learner-lost-at-intent.txt",
+    s42_learner_lost_at_removed "42-learner-lost-at-removed.txt",
+    s43_learner_lost_at_added "43-learner-lost-at-added.txt",
+    s44_learner_lost_at_promoting "44-learner-lost-at-promoting.txt",
+    s51_seat_attested_refilled "51-seat-attested-refilled.txt",
+    s52_agents_upgraded "52-agents-upgraded.txt",
+    s53_salvage "53-salvage.txt",
+    s54_replaced_by_hand "54-replaced-by-hand.txt",
+    s55_paused "55-paused.txt",
+    s56_leader_cut_off "56-leader-cut-off.txt",
+    s57_survivor_cut_off "57-survivor-cut-off.txt",
+    s58_two_of_five "58-two-of-five.txt",
+    s59_loss_bounded "59-loss-bounded.txt",
+}
