@@ -1,0 +1,23 @@
+//! **adapters** — the only files that name AWS, etcd or a path. Each implements one port.
+
+pub mod aws;
+pub mod aws_errors;
+pub mod attributes;
+pub mod expressions;
+pub mod dynamodb;
+pub mod s3_multipart;
+pub mod s3;
+pub mod conditions;
+pub mod etcd_client;
+mod salvage;
+pub mod etcdutl;
+mod protobuf;
+pub mod wal;
+mod wal_members;
+pub mod wal_log;
+mod durable;
+mod memory_file;
+pub mod swap;
+pub mod disk;
+mod process_table;
+pub mod exec;

@@ -1,0 +1,164 @@
+//! **alone** — verbs that work where no agent runs: they go through the ports themselves.
+
+use super::{
+    Context,
+    agent::{site, store_problem},
+    gate::{Gate, Table, gate},
+    words,
+};
+use crate::{
+    config::Settings,
+    driver::{Hands, Ports, perform},
+    exit::{Code, Problem},
+    local::{Request, Told, client::ask_if_there},
+    render,
+};
+use protocol::{
+    effect::Effect,
+    event::{Failure, FailureKind, Outcome},
+    manifest::{Manifest, Reason},
+    observation::{Answer, Memory},
+    registry::{Ctrl, Records},
+};
+use std::sync::Arc;
+
+/// Saves through the agent, or, if none runs, directly from this node's etcd.
+pub(super) async fn save(context: &Context<'_>) -> Result<(), Problem> {
+    if let Some(told) = ask_if_there::<Told>(&context.socket(), &Request::Save).await? {
+        return words::show(context, told);
+    }
+    let settings = context.settings()?;
+    let ports = context.doors.ports(settings).await?;
+    let manifest = save_alone(settings, ports).await?;
+    render::saved(&manifest, context.output);
+    Ok(())
+}
+
+async fn save_alone(settings: &Settings, ports: Ports) -> Result<Manifest, Problem> {
+    let hands = Hands::new(ports, site(settings));
+    let uid = discover(&hands).await?.ok_or_else(not_founded)?;
+    let ctrl = read(&hands, uid).await?.ctrl.ok_or_else(not_founded)?;
+    let seat = ctrl.seat_named(&settings.name).ok_or_else(|| {
+        Problem::new(Code::Foreign, format!("the cluster has no seat called {}", settings.name))
+            .next("check ETCD_NAME and ETCDADM_CLUSTER_SNAPSHOTS_S3_URI")
+    })?;
+    same_cluster(&hands, &ctrl).await?;
+    let whose = perform::For { uid: Some(ctrl.uid.clone()), slot: Some(seat.slot) };
+    let effect = Effect::Save { reason: Reason::Hand, inc: ctrl.inc };
+    let saved = answer(perform::perform(&hands, &whose, &effect).await, "the save")?;
+    let Outcome::Saved(manifest) = saved else { return Err(unexpected(&saved)) };
+    Ok(manifest)
+}
+
+/// A snapshot of another cluster, or of an incarnation that is over, must not be filed under this
+/// one.
+async fn same_cluster(hands: &Hands, ctrl: &Ctrl) -> Result<(), Problem> {
+    let Answer::Status(status) = hands.ports.etcd.probe(&hands.door().await, None).await else {
+        return Err(
+            Problem::new(Code::Failed, "this node's etcd does not answer").next("requorum check")
+        );
+    };
+    if Some(status.cluster_id) == ctrl.cluster_id {
+        return Ok(());
+    }
+    Err(Problem::new(Code::Foreign, "this node's etcd is not of the cluster's present incarnation")
+        .because(format!("it belongs to etcd cluster {}", status.cluster_id))
+        .next("requorum reconfigure"))
+}
+
+/// Says whether the service manager may start etcd. The table is a second opinion: without it
+/// the durable memory decides (boot rule 2).
+pub(super) async fn reconfigure(context: &Context<'_>) -> Result<(), Problem> {
+    let settings = context.settings()?;
+    let machine = context.doors.machine(settings);
+    let memory = machine.memory().await.map_err(|error| {
+        Problem::new(Code::Failed, "what this machine promised can't be read; etcd must not start")
+            .because(error)
+            .next(format!("ls -l {}", settings.state_dir.display()))
+    })?;
+    let table = second_opinion(context, settings, &memory).await;
+    match gate(&settings.instance, &machine.data().await, &memory, &table) {
+        Gate::Start(why) => {
+            render::say(&format!("etcd may start: {why}"), context.output);
+            Ok(())
+        }
+        Gate::Pending(why) => {
+            Err(Problem::new(Code::Failed, "etcd must not start yet; the agent starts it")
+                .because(why)
+                .next("requorum status"))
+        }
+        Gate::Fenced(why) => {
+            Err(Problem::new(Code::Fenced, "etcd must not start: this machine is fenced")
+                .because(why)
+                .next("requorum explain"))
+        }
+    }
+}
+
+async fn second_opinion(context: &Context<'_>, settings: &Settings, memory: &Memory) -> Table {
+    let looked = async {
+        let hands = Hands::new(context.doors.ports(settings).await?, site(settings));
+        let uid = match memory.uid.clone() {
+            Some(uid) => Some(uid),
+            None => discover(&hands).await?,
+        };
+        let Some(uid) = uid else { return Ok(Table::NotFounded) };
+        let ctrl = read(&hands, uid).await?.ctrl;
+        // a table that lost its cluster is no word on this machine
+        Ok::<Table, Problem>(ctrl.map_or(Table::Unread, |ctrl| Table::Read(Box::new(ctrl))))
+    };
+    looked.await.unwrap_or_else(|problem| {
+        tracing::warn!(cause = problem.cause, "decided without the table: {}", problem.sentence);
+        Table::Unread
+    })
+}
+
+/// Creates the lock table.
+pub(super) async fn create_table(context: &Context<'_>) -> Result<(), Problem> {
+    let settings = context.settings()?;
+    let registry = Arc::clone(&context.doors.ports(settings).await?.registry);
+    registry.create_table().await.map_err(|error| store_problem("the lock table", &error))?;
+    render::say(&format!("the lock table {} is there", settings.table), context.output);
+    Ok(())
+}
+
+/// All records of `uid`.
+async fn read(hands: &Hands, uid: String) -> Result<Records, Problem> {
+    let whose = perform::For { uid: Some(uid), slot: None };
+    let read = perform::perform(hands, &whose, &Effect::ReadRegistry).await;
+    let read = answer(read, "reading the table")?;
+    let Outcome::Records(records) = read else { return Err(unexpected(&read)) };
+    Ok(records)
+}
+
+/// The cluster that lives under the prefix.
+async fn discover(hands: &Hands) -> Result<Option<String>, Problem> {
+    let found = perform::perform(hands, &perform::For::default(), &Effect::Discover).await;
+    let found = answer(found, "looking for the cluster")?;
+    let Outcome::Discovered(uid) = found else { return Err(unexpected(&found)) };
+    Ok(uid)
+}
+
+fn answer(outcome: Outcome, what: &str) -> Result<Outcome, Problem> {
+    if let Outcome::Failed(Failure { kind, text }) = outcome {
+        let code = match kind {
+            FailureKind::Unavailable => Code::StoreUnreachable,
+            FailureKind::Bad | FailureKind::NoSpace => Code::Failed,
+        };
+        return Err(Problem::new(code, format!("{what} failed"))
+            .because(text)
+            .next("requorum check"));
+    }
+    Ok(outcome)
+}
+
+fn not_founded() -> Problem {
+    Problem::new(Code::Failed, "no cluster was founded under this prefix yet").next(
+        "requorum agent --bootstrap, on every node, or `requorum agent` to adopt a running etcd",
+    )
+}
+
+fn unexpected(outcome: &Outcome) -> Problem {
+    Problem::new(Code::Failed, "an effect was answered with another one's outcome")
+        .because(format!("{outcome:?}"))
+}

@@ -1,0 +1,207 @@
+//! **cli** — the verbs. Each is a sentence over the settings, the socket or a port; what it
+//! prints is `render`'s. The old `etcdadm` spellings are the same verbs.
+//!
+//! Reading order: how old names become new ones ([`etcdadm`]), verbs that ask etcd itself
+//! (`direct`), that speak with the agent (`words`), that do without it (`alone`), what a service
+//! manager asks before it starts etcd ([`gate`]), and the agent itself ([`agent`]).
+
+pub mod etcdadm;
+mod direct;
+mod words;
+mod alone;
+pub mod gate;
+pub mod agent;
+
+use crate::{
+    config::{Settings, flags::Flags},
+    driver::Ports,
+    exit::{Code, Problem},
+    ports::{etcd::Etcd, machine::Machine},
+    render::Output,
+};
+use async_trait::async_trait;
+use clap::{Parser, Subcommand};
+use std::{path::PathBuf, sync::Arc};
+
+/// Requorum brings etcd's quorum back, automatically and provably safely.
+#[derive(Debug, Parser)]
+#[command(
+    name = "requorum",
+    version,
+    after_help = "Settings come from flags, the environment and /var/run/coreos/etcdadm-environment; --help lists them.\nExit codes: 0 done, 1 failed, 2 usage, 10 no snapshot, 11 held by another, 12 refused, 13 paused,\n15 store unreachable, 16 store ignores conditions, 17 foreign data, 18 no agent, 20 degraded,\n21 no quorum, 255 fenced. Any other code is a failure."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// How to show answers (stdout) and errors (stderr)
+    #[arg(short, long, value_enum, default_value = "table", global = true)]
+    pub output: Output,
+    /// How to write log lines (stderr); REQUORUM_LOG filters them, such as `debug`
+    #[arg(long, value_enum, default_value = "text", global = true)]
+    pub log: Log,
+    /// The settings' flags.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Log {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the agent of this node in the foreground
+    Agent {
+        /// Found a new, empty cluster if none exists under this prefix
+        #[arg(long)]
+        bootstrap: bool,
+        /// Create the lock table first (on-demand billing) if it does not exist
+        #[arg(long)]
+        create_table: bool,
+    },
+    /// Show the cluster in one glance
+    Status {
+        /// Exit 20 if degraded, 21 if no quorum is proven
+        #[arg(long)]
+        exit_code: bool,
+        /// Show it again every so many seconds, until interrupted
+        #[arg(short, long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+        watch: Option<u64>,
+    },
+    /// Show why the agent does what it does, and what it waits for
+    Explain,
+    /// Save a verified snapshot now, and refresh exported/etcd-snapshots/snapshot.db
+    Save,
+    /// Ask the agents to restore the cluster
+    Restore {
+        /// Restore this manifest instead of the newest snapshot
+        #[arg(long, value_name = "MANIFEST_KEY")]
+        from: Option<String>,
+        /// Restore although a quorum lives; its newer writes are lost
+        #[arg(long)]
+        rollback: bool,
+        /// Why, for the record
+        #[arg(long)]
+        because: String,
+    },
+    /// Replace one member while a quorum lives
+    Replace {
+        /// The member; default: this node's
+        name: Option<String>,
+        /// Why, for the record
+        #[arg(long, default_value = "asked for by an operator")]
+        because: String,
+    },
+    /// Say that the machine which ran a member is gone for good
+    Attest {
+        /// The member
+        name: String,
+        /// How you know, for the record
+        #[arg(long)]
+        because: String,
+    },
+    /// Consent to the attempt that waits for approval
+    Approve {
+        /// Its number, as `status` shows it
+        attempt: u64,
+    },
+    /// Call the open attempt off
+    Abort,
+    /// Begin nothing until resumed
+    Pause {
+        /// Why, for the record
+        #[arg(long)]
+        because: String,
+    },
+    /// End a pause
+    Resume,
+    /// Look once: exit 0 if all members are healthy, 20 if some are not, 21 without a quorum
+    Check,
+    /// Exit 0 if a linearizable read succeeds through any member
+    #[command(alias = "cluster_is_healthy")]
+    ClusterIsHealthy,
+    /// Exit 0 if this node's member leads etcd
+    #[command(alias = "member_is_leader")]
+    MemberIsLeader,
+    /// Say whether this node's etcd may start: exit 0 start, 1 not yet, 255 fenced
+    Reconfigure,
+    /// Create the lock table (on-demand billing); done if it exists
+    CreateTable,
+    /// Nothing: the agent sees by itself that etcd has started
+    #[command(alias = "member_status_set_started", hide = true)]
+    MemberStatusSetStarted,
+    /// Compact etcd's history up to now
+    Compact,
+    /// Defragment this node's member
+    Defrag,
+}
+
+/// The doors that only few verbs need. `main` opens them when they are asked for.
+#[async_trait]
+pub trait Doors: Send + Sync {
+    /// All ports. Whether the stores honour conditions has not been proven.
+    async fn ports(&self, settings: &Settings) -> Result<Ports, Problem>;
+    /// Disk and memory of this machine alone; asks no store.
+    fn machine(&self, settings: &Settings) -> Arc<dyn Machine>;
+}
+
+/// Where a verb finds the agent and etcd.
+pub struct Context<'a> {
+    /// The settings of this node, or what is wrong with them: a question to a running agent needs
+    /// none but the state directory.
+    pub settings: Result<Settings, Problem>,
+    /// The agent's state directory.
+    pub state_dir: PathBuf,
+    /// How answers are shown.
+    pub output: Output,
+    /// etcd's API.
+    pub etcd: Arc<dyn Etcd>,
+    /// Everything else.
+    pub doors: &'a dyn Doors,
+}
+
+impl Context<'_> {
+    /// The agent's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.state_dir.join("agent.sock")
+    }
+
+    fn settings(&self) -> Result<&Settings, Problem> {
+        self.settings.as_ref().map_err(Clone::clone)
+    }
+}
+
+/// Runs any verb but `agent`, which main runs with all its ports.
+///
+/// # Errors
+/// What the verb could not do, with its exit code.
+pub async fn run(verb: Verb, context: &Context<'_>) -> Result<(), Problem> {
+    match verb {
+        Verb::Agent { .. } => Err(Problem::new(Code::Usage, "the agent is run by main")),
+        Verb::Status { exit_code, watch } => words::status(context, exit_code, watch).await,
+        Verb::Explain => words::explain(context).await,
+        Verb::Check => direct::check(context).await,
+        Verb::ClusterIsHealthy => direct::cluster_is_healthy(context).await,
+        Verb::MemberIsLeader => direct::member_is_leader(context).await,
+        Verb::Compact => direct::compact(context).await,
+        Verb::Defrag => direct::defrag(context).await,
+        Verb::Reconfigure => alone::reconfigure(context).await,
+        Verb::CreateTable => alone::create_table(context).await,
+        Verb::MemberStatusSetStarted => Ok(()),
+        Verb::Save => alone::save(context).await,
+        Verb::Restore { .. }
+        | Verb::Replace { .. }
+        | Verb::Attest { .. }
+        | Verb::Approve { .. }
+        | Verb::Abort
+        | Verb::Pause { .. }
+        | Verb::Resume => words::tell(context, verb).await,
+    }
+}

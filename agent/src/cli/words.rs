@@ -1,0 +1,111 @@
+//! **words** — verbs that speak with the running agent through its socket.
+
+use super::{Context, Verb};
+use crate::{
+    exit::{Code, Problem},
+    local::{Request, Told, client::ask, documents::Status},
+    render,
+};
+use std::time::Duration;
+
+pub(super) async fn status(
+    context: &Context<'_>,
+    exit_code: bool,
+    watch: Option<u64>,
+) -> Result<(), Problem> {
+    loop {
+        let status: Status = ask(&context.socket(), &Request::Status).await?;
+        render::status(&status, context.output);
+        match watch {
+            // ended by SIGINT, or by the agent's end
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            None if exit_code => return verdict(&status),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn verdict(status: &Status) -> Result<(), Problem> {
+    let healthy = status
+        .members
+        .iter()
+        .all(|member| member.fresh && member.vote.as_deref() == Some("healthy"));
+    match (status.verdict.as_str(), healthy) {
+        ("quorum-alive", true) => Ok(()),
+        ("quorum-alive", false) => {
+            Err(Problem::new(Code::Degraded, "a quorum lives, not every member is healthy"))
+        }
+        (_, _) => {
+            Err(Problem::new(Code::QuorumLost, "no quorum is proven to live")
+                .next("requorum explain"))
+        }
+    }
+}
+
+pub(super) async fn explain(context: &Context<'_>) -> Result<(), Problem> {
+    let status: Status = ask(&context.socket(), &Request::Status).await?;
+    render::explain(&status, context.output);
+    Ok(())
+}
+
+/// Speaks one operator's word and prints the answer.
+pub(super) async fn tell(context: &Context<'_>, verb: Verb) -> Result<(), Problem> {
+    let told: Told = ask(&context.socket(), &request(context, verb)?).await?;
+    show(context, told)
+}
+
+/// Prints the agent's answer, or ends with its refusal.
+pub(super) fn show(context: &Context<'_>, told: Told) -> Result<(), Problem> {
+    if told.accepted {
+        render::told(&told, context.output);
+        return Ok(());
+    }
+    let code = match told.code.as_str() {
+        "LEASE_HELD" | "SEAT_TAKEN" => Code::Held,
+        "PAUSED" => Code::Paused,
+        "NO_SNAPSHOT" => Code::NoSnapshot,
+        "FOREIGN" => Code::Foreign,
+        "BUSY" | "ENDING" | "BAD_REQUEST" => Code::Failed,
+        _ => Code::Refused,
+    };
+    Err(Problem::new(code, told.sentence).because(told.code).next("requorum explain"))
+}
+
+fn request(context: &Context<'_>, verb: Verb) -> Result<Request, Problem> {
+    let by = || {
+        std::env::var("SUDO_USER")
+            .or_else(|_| std::env::var("USER"))
+            .unwrap_or_else(|_| "unknown".into())
+    };
+    Ok(match verb {
+        Verb::Restore { from, rollback, because } => {
+            Request::Restore { rollback, source: from, by: by(), because }
+        }
+        Verb::Replace { name, because } => Request::Replace {
+            name: match name {
+                Some(name) => name,
+                None => context.settings()?.name.clone(),
+            },
+            because,
+        },
+        Verb::Attest { name, because } => Request::Attest { name, by: by(), because },
+        Verb::Approve { attempt } => Request::Approve { attempt },
+        Verb::Abort => Request::Abort,
+        Verb::Pause { because } => Request::Pause { because },
+        Verb::Resume => Request::Resume,
+        Verb::Agent { .. }
+        | Verb::Save
+        | Verb::Status { .. }
+        | Verb::Explain
+        | Verb::Check
+        | Verb::ClusterIsHealthy
+        | Verb::MemberIsLeader
+        | Verb::MemberStatusSetStarted
+        | Verb::Reconfigure
+        | Verb::CreateTable
+        | Verb::Compact
+        | Verb::Defrag => {
+            return Err(Problem::new(Code::Usage, "that verb is no word to the agent"));
+        }
+    })
+}

@@ -1,0 +1,83 @@
+//! **body** — effects on this machine: looking, stopping, marking, starting; and on etcd's list.
+
+use super::{Done, Hands, unavailable};
+use crate::ports::machine::MachineError;
+use protocol::{
+    effect::Effect,
+    event::{Failure, FailureKind, Outcome},
+    observation::{Answer, Look, Process},
+};
+
+impl From<MachineError> for Failure {
+    fn from(error: MachineError) -> Self {
+        let kind = match &error {
+            MachineError::NoSpace(_) => FailureKind::NoSpace,
+            MachineError::Failed(_) => FailureKind::Unavailable,
+        };
+        Self { kind, text: error.to_string() }
+    }
+}
+
+impl Hands {
+    pub(super) async fn look(&self, check_at: Option<u64>) -> Done {
+        let process = self.ports.service.state().await;
+        let etcd = match process {
+            Process::Stopped => Answer::Silent,
+            Process::Running { .. } | Process::Unknown => {
+                self.ports.etcd.probe(&self.door().await, check_at).await
+            }
+        };
+        let memory = self.ports.machine.memory().await?;
+        let data = self.ports.machine.data().await;
+        Ok(Outcome::Looked(Look { process, etcd, data, memory }))
+    }
+
+    /// One effect of the machine lane.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`perform` names every effect once")]
+    pub(super) async fn change_machine(&self, effect: &Effect) -> Done {
+        let (machine, service) = (&self.ports.machine, &self.ports.service);
+        match effect {
+            Effect::Stop => service.stop().await.map_err(unavailable)?,
+            Effect::Start(start) => service.start(start).await.map_err(unavailable)?,
+            Effect::Mark(marker) => machine.mark(*marker).await?,
+            Effect::Unmark(marker) => machine.unmark(*marker).await?,
+            Effect::Retire(inc) => machine.retire(*inc).await?,
+            Effect::RememberOpened(inc) => machine.remember_opened(*inc).await?,
+            Effect::RememberSeat(uid, slot) => machine.remember_seat(uid, *slot).await?,
+            Effect::RememberRan(ran) => machine.remember_ran(ran).await?,
+            Effect::Swap { plan, digest, old_inc } => {
+                machine.swap(*digest, plan.inc, *old_inc).await?
+            }
+            Effect::MoveAside { inc } => machine.move_aside(*inc).await?,
+            Effect::ReadLog => return Ok(Outcome::Log(machine.read_log().await?)),
+            other => unreachable!("{} is no effect of the machine lane", other.name()),
+        }
+        Ok(Outcome::Ok)
+    }
+
+    /// One effect of the etcd lane, through my own member.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`perform` names every effect once")]
+    pub(super) async fn change_etcd(&self, effect: &Effect) -> Done {
+        let (etcd, door) = (&self.ports.etcd, self.door().await);
+        match effect {
+            Effect::ListMembers => {
+                Ok(Outcome::Members(etcd.members(&door).await.map_err(unavailable)?))
+            }
+            Effect::RemoveMember(id) => {
+                etcd.remove(&door, *id).await.map(|()| Outcome::Ok).map_err(unavailable)
+            }
+            Effect::AddLearner { peer_url } => etcd
+                .add_learner(&door, peer_url)
+                .await
+                .map(Outcome::LearnerAdded)
+                .map_err(unavailable),
+            Effect::Promote(id) => {
+                etcd.promote(&door, *id).await.map(|()| Outcome::Ok).map_err(unavailable)
+            }
+            Effect::DisarmNoSpace => {
+                etcd.disarm_no_space(&door).await.map(|()| Outcome::Ok).map_err(unavailable)
+            }
+            other => unreachable!("{} is no effect of the etcd lane", other.name()),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! **driver** — the hands of the core: performs each effect through a port and tells what came of
+//! it. Decides nothing: no file here asks whether anything is healthy.
+//!
+//! [`run`] is the only loop. [`perform`] sorts effects by lane; [`table`], [`bucket`], [`body`] and
+//! [`data`] do them. A call that takes too long is answered with "nobody knows".
+
+pub(crate) mod perform;
+mod table;
+mod bucket;
+mod body;
+mod data;
+pub mod run;
+
+use crate::ports::{
+    etcd::{Door, Etcd},
+    machine::Machine,
+    object_store::{ObjectStore, StoreError},
+    registry::Registry,
+    service::Service,
+    snapshots::Snapshots,
+};
+use protocol::{
+    event::{Failure, FailureKind, Outcome},
+    observation::Process,
+};
+use std::{path::PathBuf, sync::Arc};
+use tokio::sync::Mutex;
+
+/// All doors of one agent.
+#[derive(Clone)]
+pub struct Ports {
+    /// The bucket.
+    pub store: Arc<dyn ObjectStore>,
+    /// The lock table.
+    pub registry: Arc<dyn Registry>,
+    /// etcd's API.
+    pub etcd: Arc<dyn Etcd>,
+    /// etcd's process.
+    pub service: Arc<dyn Service>,
+    /// Disk and memory.
+    pub machine: Arc<dyn Machine>,
+    /// Snapshot files.
+    pub snapshots: Arc<dyn Snapshots>,
+}
+
+/// Where this agent lives.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Prefix of all keys in the bucket, without slashes at its ends.
+    pub prefix: String,
+    /// `ETCD_NAME`.
+    pub name: String,
+    /// This member's client URL.
+    pub client_url: String,
+    /// This member's quarantine socket.
+    pub socket: PathBuf,
+    /// Where the drill's hold file goes.
+    pub state_dir: PathBuf,
+    /// The phase at which a leading agent stops for ever, for drills.
+    pub hold: Option<String>,
+}
+
+/// Ports, site, and the little that calls share.
+#[derive(Clone)]
+pub(crate) struct Hands {
+    pub(crate) ports: Ports,
+    pub(crate) site: Arc<Site>,
+    /// Version of my own vote's object.
+    pub(crate) vote_etag: Arc<Mutex<Option<String>>>,
+}
+
+impl Hands {
+    /// Hands that have done nothing yet.
+    pub(crate) fn new(ports: Ports, site: Site) -> Self {
+        Self { ports, site: Arc::new(site), vote_etag: Arc::new(Mutex::new(None)) }
+    }
+
+    /// The way to my own member, by how its process was started.
+    pub(crate) async fn door(&self) -> Door {
+        match self.ports.service.state().await {
+            Process::Running { quarantined: true } => Door::Socket(self.site.socket.clone()),
+            Process::Running { quarantined: false } | Process::Stopped | Process::Unknown => {
+                Door::Client(self.site.client_url.clone())
+            }
+        }
+    }
+}
+
+/// An effect's answer, with `?` for failures.
+pub(crate) type Done = Result<Outcome, Failure>;
+
+pub(crate) fn unavailable(text: impl std::fmt::Display) -> Failure {
+    Failure { kind: FailureKind::Unavailable, text: text.to_string() }
+}
+
+pub(crate) fn bad(text: impl std::fmt::Display) -> Failure {
+    Failure { kind: FailureKind::Bad, text: text.to_string() }
+}
+
+/// A store's error by what the core does next. A refusal of credentials is "could not look".
+pub(crate) fn store_failed(error: StoreError) -> Failure {
+    let kind = match &error {
+        StoreError::Unavailable(_)
+        | StoreError::Forbidden(_)
+        | StoreError::Missing(_)
+        | StoreError::Local(_) => FailureKind::Unavailable,
+        StoreError::NoSpace(_) => FailureKind::NoSpace,
+        StoreError::Bad(_) => FailureKind::Bad,
+    };
+    Failure { kind, text: error.to_string() }
+}

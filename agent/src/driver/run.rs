@@ -1,0 +1,169 @@
+//! **run** — the only loop: wait, let the core decide, perform, tell.
+
+use super::{
+    Hands, Ports, Site,
+    perform::{For, perform},
+};
+use protocol::{
+    coordinator::{Coordinator, Policy, Status, Told, Turn},
+    effect::{Effect, Lane},
+    event::{Command, Event, Outcome},
+    explanation::{Code, Note},
+    observation::Identity,
+    time::Moment,
+};
+use std::{collections::BTreeMap, time::Duration};
+use tokio::sync::{mpsc, oneshot};
+
+/// What the agent may be asked from outside its loop.
+pub enum Ask {
+    /// What do you see?
+    Status(oneshot::Sender<View>),
+    /// The operator's word.
+    Tell(Command, oneshot::Sender<Told>),
+}
+
+/// What the agent sees, and why it does what it does.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The scene, or why there is none.
+    pub status: Result<Status, Note>,
+    /// The last turn's reasons, the weightiest first.
+    pub notes: Vec<Note>,
+}
+
+/// This machine's boot-time clock (protocol.md 1.6).
+pub fn now() -> Moment {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let millis = time.tv_sec.saturating_mul(1000).saturating_add(time.tv_nsec / 1_000_000);
+    Moment(u64::try_from(millis).unwrap_or(0))
+}
+
+struct Answer {
+    lane: Lane,
+    asked: Moment,
+    outcome: Outcome,
+}
+
+/// One agent's life.
+pub struct Agent {
+    core: Coordinator,
+    hands: Hands,
+    identity: Identity,
+    notes: Vec<Note>,
+    /// The last sentence logged for each code.
+    spoken: BTreeMap<Code, String>,
+    answers: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
+}
+
+impl Agent {
+    /// An agent that has not looked around yet.
+    pub fn new(policy: Policy, identity: Identity, ports: Ports, site: Site) -> Self {
+        let core = Coordinator::new(policy, identity.clone());
+        let hands = Hands::new(ports, site);
+        Self {
+            core,
+            hands,
+            identity,
+            notes: Vec::new(),
+            spoken: BTreeMap::new(),
+            answers: mpsc::channel(64),
+        }
+    }
+
+    /// Runs until `stop` comes. etcd goes on running.
+    pub async fn run(mut self, mut asks: mpsc::Receiver<Ask>, mut stop: oneshot::Receiver<()>) {
+        let mut turn = self.core.handle(now(), Event::Tick);
+        loop {
+            self.hold().await;
+            self.act(&turn);
+            let rest = Duration::from_millis(turn.wake_at.since(now()).0.max(1));
+            let event = tokio::select! {
+                biased;
+                _ = &mut stop => return,
+                Some(answer) = self.answers.1.recv() => {
+                    Event::Done { lane: answer.lane, asked: answer.asked, outcome: answer.outcome }
+                }
+                Some(ask) = asks.recv() => {
+                    turn = self.answer(ask);
+                    continue;
+                }
+                () = tokio::time::sleep(rest) => Event::Tick,
+            };
+            turn = self.core.handle(now(), event);
+        }
+    }
+
+    fn act(&mut self, turn: &Turn) {
+        self.speak(&turn.notes);
+        let slot = self.core.status(now()).ok().and_then(|status| {
+            status
+                .members
+                .iter()
+                .find(|member| member.name == self.identity.name)
+                .map(|member| member.slot)
+        });
+        let whose = For { uid: self.core.uid().map(ToOwned::to_owned), slot };
+        for effect in &turn.effects {
+            self.begin(effect.clone(), whose.clone());
+        }
+    }
+
+    fn begin(&self, effect: Effect, whose: For) {
+        let (hands, answers, asked) = (self.hands.clone(), self.answers.0.clone(), now());
+        tokio::spawn(async move {
+            tracing::debug!(effect = effect.name(), "begins");
+            let outcome = perform(&hands, &whose, &effect).await;
+            // the loop is gone only when the agent ends
+            drop(answers.send(Answer { lane: effect.lane(), asked, outcome }).await);
+        });
+    }
+
+    /// One line for each change of mind. That a read is under way is no reason to show anybody.
+    fn speak(&mut self, notes: &[Note]) {
+        let telling: Vec<Note> =
+            notes.iter().filter(|note| note.code != Code::Blind).cloned().collect();
+        for note in &telling {
+            let before = self.spoken.insert(note.code, note.text.clone());
+            if before.as_ref() != Some(&note.text) {
+                tracing::info!(reason = note.code.name(), "{}", note.text);
+            }
+        }
+        if !telling.is_empty() {
+            self.notes = telling;
+        }
+    }
+
+    fn answer(&mut self, ask: Ask) -> Turn {
+        match ask {
+            Ask::Status(reply) => {
+                let view = View { status: self.core.status(now()), notes: self.notes.clone() };
+                drop(reply.send(view)); // the asker may have gone
+                self.core.handle(now(), Event::Tick)
+            }
+            Ask::Tell(command, reply) => {
+                let turn = self.core.handle(now(), Event::Operator(command));
+                if let Some(told) = turn.told.clone() {
+                    drop(reply.send(told));
+                }
+                turn
+            }
+        }
+    }
+
+    /// A drill's hold point: the agent that leads in this phase stops here for ever, before it does
+    /// anything about it.
+    async fn hold(&self) {
+        let Some(point) = &self.hands.site.hold else { return };
+        let Ok(status) = self.core.status(now()) else { return };
+        // a founding passes the same phases; it is no attempt
+        if status.leading && status.attempt > 0 && status.phase.name() == point {
+            let file = self.hands.site.state_dir.join("hold");
+            if let Err(error) = std::fs::write(&file, format!("hold {point}\n")) {
+                tracing::error!(%error, "the hold file can't be written");
+            }
+            tracing::warn!(point, "held, as REQUORUM_HOLD asks");
+            std::future::pending::<()>().await;
+        }
+    }
+}

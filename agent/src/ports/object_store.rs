@@ -1,0 +1,84 @@
+//! **object_store** — votes, manifests, plans and snapshots in one bucket, below one prefix.
+//!
+//! Contract: `get` of an absent key is `Ok(None)`; every other failure is an error, so "could not
+//! look" is never "is not there" (peers.md K2). `put_if_absent` and `put_if_match` are atomic: of
+//! any number of racing calls exactly one returns `Put::Done` (S3: `If-None-Match: *`, `If-Match`).
+//! A lost answer is healed by the adapter: on a conflict it reads the object and, where the bytes
+//! are its own, answers `Done`. 409 ConditionalRequestConflict is retried.
+
+use async_trait::async_trait;
+use std::path::Path;
+
+/// A small object and its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Its bytes (bounded: an adapter refuses more than 16 MiB).
+    pub bytes: Vec<u8>,
+    /// Its version, as `put_if_match` takes it.
+    pub etag: String,
+}
+
+/// What became of a conditional put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is stored, under this version.
+    Done {
+        /// The new version.
+        etag: String,
+    },
+    /// The condition did not hold: somebody else's object is there.
+    Conflict,
+}
+
+/// Size and digest of what was moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 of all of them.
+    pub sha256: protocol::cluster::Digest,
+}
+
+/// Why a store gave no answer. Used by the object store and by the lock table.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// No answer or "not now": a write may or may not have been applied.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The credentials do not allow it.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The bucket or table does not exist.
+    #[error("{0}")]
+    Missing(String),
+    /// The local file could not be read or written.
+    #[error("{0}")]
+    Local(String),
+    /// The disk is full.
+    #[error("{0}")]
+    NoSpace(String),
+    /// What is there can't be understood, or is not what was expected.
+    #[error("{0}")]
+    Bad(String),
+}
+
+/// The bucket. All keys are complete keys inside it.
+#[async_trait]
+pub trait ObjectStore: Send + Sync {
+    /// Reads a small object; `None`: the store says that there is none.
+    async fn get(&self, key: &str) -> Result<Option<Object>, StoreError>;
+    /// Writes an object that must not exist yet.
+    async fn put_if_absent(&self, key: &str, bytes: Vec<u8>) -> Result<Put, StoreError>;
+    /// Replaces the version `etag`.
+    async fn put_if_match(&self, key: &str, bytes: Vec<u8>, etag: &str) -> Result<Put, StoreError>;
+    /// Uploads a file of any size under a fresh key (multipart above 16 MiB); leaves no parts
+    /// behind when it fails. Answers with what was read from the file.
+    async fn upload(&self, key: &str, file: &Path) -> Result<Moved, StoreError>;
+    /// Copies an object inside the bucket over whatever is at `to`, on the server (S3 CopyObject,
+    /// or UploadPartCopy above 5 GiB).
+    async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError>;
+    /// Downloads an object of any size into a new file; `None`: there is none. Hashes in flight.
+    async fn download(&self, key: &str, file: &Path) -> Result<Option<Moved>, StoreError>;
+    /// Keys that begin with `prefix`, all pages, in order. Its silence proves nothing.
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
+}

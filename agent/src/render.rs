@@ -1,0 +1,265 @@
+//! **render** — the only file that prints. Data goes to stdout, talk and errors to stderr.
+//!
+//! Comes in: documents. Goes out: a table for people or one JSON document for machines. No colour
+//! is used, so NO_COLOR and pipes need no exception.
+#![expect(clippy::print_stdout, reason = "this is where printing is done")]
+
+use crate::{
+    exit::Problem,
+    local::{
+        Told,
+        check::{Check, Looked},
+        documents::{Member, Status},
+    },
+};
+use protocol::manifest::Manifest;
+use std::fmt::Write as _;
+
+/// How documents are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For machines; the schemas are in `local/` and only grow.
+    Json,
+}
+
+/// A failed verb, on stderr.
+pub fn problem(problem: &Problem, output: Output) {
+    #[expect(clippy::print_stderr, reason = "errors go to stderr")]
+    match output {
+        Output::Table => eprintln!("{problem}"),
+        Output::Json => eprintln!("{}", json_text(&problem.document())),
+    }
+}
+
+/// One line of talk, on stderr.
+pub fn talk(line: &str) {
+    #[expect(clippy::print_stderr, reason = "talk goes to stderr")]
+    {
+        eprintln!("requorum: {line}");
+    }
+}
+
+/// A verb's answer that is one sentence.
+pub fn say(sentence: &str, output: Output) {
+    match output {
+        Output::Table => println!("{sentence}"),
+        Output::Json => {
+            let document = serde_json::json!({ "schema": "requorum.done/1", "sentence": sentence });
+            println!("{}", json_text(&document));
+        }
+    }
+}
+
+/// The agent's answer to a command.
+pub fn told(told: &Told, output: Output) {
+    match output {
+        Output::Table => println!("{}", told.sentence),
+        Output::Json => println!("{}", json_text(told)),
+    }
+}
+
+/// A snapshot that was saved and verified.
+pub fn saved(manifest: &Manifest, output: Output) {
+    match output {
+        Output::Table => println!(
+            "saved and verified: revision {}, {} bytes, sha256 {}\n  {}",
+            manifest.revision,
+            manifest.size,
+            manifest.sha256.short(),
+            manifest.key()
+        ),
+        Output::Json => {
+            let document = serde_json::json!({
+                "schema": "requorum.saved/1",
+                "key": manifest.key(),
+                "revision": manifest.revision,
+                "size": manifest.size,
+                "sha256": manifest.sha256.to_string(),
+            });
+            println!("{}", json_text(&document));
+        }
+    }
+}
+
+/// One look at etcd itself.
+pub fn check(check: &Check, output: Output) {
+    match output {
+        Output::Table => println!("{}", check_text(check)),
+        Output::Json => println!("{}", json_text(check)),
+    }
+}
+
+/// The status in one glance.
+pub fn status(status: &Status, output: Output) {
+    match output {
+        Output::Table => println!("{}", status_text(status)),
+        Output::Json => println!("{}", json_text(status)),
+    }
+}
+
+/// The last decision, with what it rests on.
+pub fn explain(status: &Status, output: Output) {
+    match output {
+        Output::Table => println!("{}", explain_text(status)),
+        Output::Json => println!("{}", json_text(status)),
+    }
+}
+
+/// Any document as JSON.
+pub fn json_text(document: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(document)
+        .unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+}
+
+/// Lines up cells below their heads; numbers to the right. Widths are counted in characters.
+fn table<const N: usize>(head: [(&str, Align); N], rows: Vec<[String; N]>) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([head[column].0.len()]).max().unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |cells: [&str; N]| {
+        let mut line = String::new();
+        for ((cell, (_, align)), width) in cells.iter().zip(head).zip(widths) {
+            let _ = match align {
+                Align::Left => write!(line, "  {cell:width$}"),
+                Align::Right => write!(line, "  {cell:>width$}"),
+            };
+        }
+        line.trim_end().to_owned()
+    };
+    let heads = line(head.map(|(name, _)| name));
+    let lines = rows.iter().map(|row| line(std::array::from_fn(|column| row[column].as_str())));
+    std::iter::once(heads).chain(lines).collect::<Vec<String>>().join("\n")
+}
+
+#[derive(Clone, Copy)]
+enum Align {
+    Left,
+    Right,
+}
+
+fn or_dash(text: Option<impl ToString>) -> String {
+    text.map_or_else(|| "-".into(), |text| text.to_string())
+}
+
+/// `check` as a table.
+pub fn check_text(check: &Check) -> String {
+    let yes = |known: bool| if known { "yes" } else { "no" };
+    let head = [
+        ("MEMBER", Align::Left),
+        ("CLIENT URL", Align::Left),
+        ("ANSWERS", Align::Left),
+        ("QUORUM", Align::Left),
+        ("LEADS", Align::Left),
+        ("REVISION", Align::Right),
+        ("VERSION", Align::Left),
+        ("ALARMS", Align::Left),
+    ];
+    let row = |member: &Looked| {
+        [
+            member.name.clone(),
+            member.client_url.clone(),
+            yes(member.answers).into(),
+            yes(member.linearizable).into(),
+            or_dash(member.leads.map(yes)),
+            or_dash(member.revision),
+            or_dash(member.version.clone()),
+            member.alarms.join(","),
+        ]
+    };
+    let rows = check.members.iter().map(row).collect();
+    format!("{}\n\n{}", check.verdict, table(head, rows))
+}
+
+/// `status` as a table. The leader bears a star; a vote that doesn't count is in brackets.
+pub fn status_text(status: &Status) -> String {
+    let head = [
+        ("MEMBER", Align::Left),
+        ("VOTE", Align::Left),
+        ("AGE", Align::Right),
+        ("REVISION", Align::Right),
+        ("FENCE", Align::Left),
+        ("RAN", Align::Left),
+    ];
+    let leader = status.leader.as_ref().map(|leader| leader.name.as_str());
+    let row = |member: &Member| {
+        let star = if leader == Some(member.name.as_str()) { "*" } else { "" };
+        let vote = match &member.vote {
+            Some(vote) if member.fresh => vote.clone(),
+            Some(vote) => format!("({vote})"),
+            None => "silent".into(),
+        };
+        [
+            format!("{}{star}", member.name),
+            vote,
+            or_dash(member.vote_age_ms.map(age)),
+            member.revision.to_string(),
+            or_dash(member.fence.clone()),
+            member.ran.map_or_else(|| "never".into(), |inc| format!("inc {inc}")),
+        ]
+    };
+    let rows: Vec<_> = status.members.iter().map(row).collect();
+    let mut text = heading(status);
+    if !rows.is_empty() {
+        let _ = write!(text, "\n\n{}", table(head, rows));
+    }
+    text.push('\n');
+    if let Some(paused) = &status.paused {
+        let _ = write!(text, "\n  paused    {paused}");
+    }
+    if let Some(snapshot) = &status.newest_snapshot {
+        let _ = write!(text, "\n  snapshot  revision {}  {}", snapshot.revision, snapshot.key);
+    }
+    for missing in &status.missing {
+        let _ = write!(text, "\n  missing   {missing}");
+    }
+    let _ = write!(text, "\n  now       {}", status.waiting);
+    text
+}
+
+/// Milliseconds as people say them.
+fn age(millis: u64) -> String {
+    match millis / 1000 {
+        seconds @ 0..60 => format!("{seconds}.{}s", millis % 1000 / 100),
+        seconds @ 60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        seconds => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+fn heading(status: &Status) -> String {
+    let uid = status.uid.as_deref().unwrap_or("unknown");
+    let leader = status.leader.as_ref().map_or_else(
+        || "no leader needed".into(),
+        |leader| format!("leader {} (epoch {})", leader.name, leader.epoch),
+    );
+    let parked =
+        status.parked.as_ref().map(|parked| format!(", parked: {parked}")).unwrap_or_default();
+    format!(
+        "cluster {uid}   incarnation {}   phase {}{parked}   {}   {leader}",
+        status.inc, status.phase, status.verdict
+    )
+}
+
+/// `explain` as text: the decision, its reasons, the votes it rests on, what is missing.
+pub fn explain_text(status: &Status) -> String {
+    let vote = |member: &Member| {
+        let vote = member.vote.as_deref().unwrap_or("silent");
+        let heard = member
+            .vote_age_ms
+            .map_or_else(|| "never heard".into(), |millis| format!("voted {} ago", age(millis)));
+        (member.name.clone(), format!("{vote}, {heard}"))
+    };
+    let reasons = status.reasons.iter().map(|reason| (reason.code.clone(), reason.text.clone()));
+    let missing = status.missing.iter().map(|text| ("missing".to_owned(), text.clone()));
+    let lines: Vec<(String, String)> =
+        reasons.chain(status.members.iter().map(vote)).chain(missing).collect();
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let mut text = status.waiting.clone();
+    for (name, line) in lines {
+        let _ = write!(text, "\n  {name:width$}  {line}");
+    }
+    text
+}

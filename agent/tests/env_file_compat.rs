@@ -1,0 +1,104 @@
+//! **env_file_compat** — environment files as kube-aws and operators write them, read as systemd
+//! reads them (src/basic/env-file.c).
+
+use agent::config::{self, Environment, env_file::parse, flags::Flags};
+use std::{ffi::OsString, io::Write};
+
+fn said(text: &str, name: &str) -> Option<String> {
+    parse(text).expect("the file is sound").get(name).cloned()
+}
+
+const KUBE_AWS: &str = r#"# written by cfn-etcd-environment; do not edit \
+AWS_DEFAULT_REGION='eu-west-1'
+ETCD_VERSION=3.5.30
+; the member
+ETCD_NAME=etcd0
+ETCD_DATA_DIR="/var/lib/etcd2"   
+ETCD_INITIAL_CLUSTER=etcd0=https://ip-10-0-0-4.eu-west-1.compute.internal:2380,\
+etcd1=https://ip-10-0-0-5.eu-west-1.compute.internal:2380,\
+etcd2=https://ip-10-0-0-6.eu-west-1.compute.internal:2380
+ETCD_INITIAL_CLUSTER_STATE=new
+ETCD_LISTEN_CLIENT_URLS=https://0.0.0.0:2379
+ETCD_ADVERTISE_CLIENT_URLS=https://ip-10-0-0-4.eu-west-1.compute.internal:2379
+ETCD_LISTEN_PEER_URLS=https://0.0.0.0:2380
+
+ETCDADM_MEMBER_COUNT=3
+ETCDADM_CLUSTER_SNAPSHOTS_S3_URI='s3://kube-prod/kube-aws/clusters/prod/backup/etcd'
+ETCDADM_CLUSTER_FAILURE_PERIOD_LIMIT=10
+export REQUORUM_ETCD_ARGS="--quota-backend-bytes 8589934592  --auto-compaction-retention=\"8h\""
+REQUORUM_ETCD_DIR=/opt/etcd
+not a setting at all
+"#;
+
+#[test]
+fn a_file_of_kube_aws_settles() {
+    let mut file = tempfile::NamedTempFile::new().expect("a scratch file");
+    file.write_all(KUBE_AWS.as_bytes()).expect("written");
+    let flags = Flags {
+        env_file: Some(file.path().to_owned()),
+        instance: Some("i-0abc".into()),
+        ..Flags::default()
+    };
+    let process = [("ETCD_NAME", "etcd1"), ("ETCD_DATA_DIR", ""), ("PATH", "/nowhere")];
+    let process = process.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let env = config::environment(&flags, process.into_iter()).expect("gathered");
+    let settings = config::settle(&env).expect("settled");
+    assert_eq!(settings.name, "etcd1", "the environment goes before the file");
+    assert_eq!(settings.data_dir.to_str(), Some("/var/lib/etcd2"), "empty is not said");
+    assert_eq!(settings.seats.len(), 3);
+    assert_eq!(settings.seats[2].client_url, "https://ip-10-0-0-6.eu-west-1.compute.internal:2379");
+    assert_eq!(settings.bucket, "kube-prod");
+    assert_eq!(settings.prefix, "kube-aws/clusters/prod/backup/etcd");
+    assert_eq!(settings.etcd_args[2], "--auto-compaction-retention=\"8h\"");
+}
+
+#[test]
+fn quotes_and_backslashes_are_systemds() {
+    let cases = [
+        ("A=b", "b"),
+        ("A = b ", "b"),
+        ("A=b  # no comment", "b  # no comment"),
+        ("A='b  '", "b  "),
+        ("A=\"b\\\"c\\$d\\n\"", "b\"c$d\\n"),
+        ("A='b\\n'", "b\\n"),
+        ("A=b\\ \n", "b "),
+        ("A=b\\\nc", "bc"),
+        ("A=\"b\\\nc\"", "bc"),
+        ("A='b'c", "bc"),
+        ("A=\"b\nc\"", "b\nc"),
+        ("A=b\r\nB=c", "b"),
+        ("A=1\nA=2", "2"),
+        ("A=", ""),
+        ("  A=b", "b"),
+        ("# x \\\nA=b", "b"),
+        ("A=$B", "$B"),
+        ("export A=b", "b"),
+    ];
+    for (text, value) in cases {
+        assert_eq!(said(text, "A").as_deref(), Some(value), "{text:?}");
+    }
+}
+
+#[test]
+fn what_is_no_assignment_is_ignored() {
+    let none = Environment::new();
+    for text in ["", "A", "# A=b", "; A=b", "1A=b", "A B=c", "=b"] {
+        assert_eq!(parse(text).expect("sound"), none, "{text:?}");
+    }
+}
+
+#[test]
+fn an_open_quote_is_named_by_its_line() {
+    for text in ["A=1\nB='2\nC=3\n", "A=1\nB=\"2\\"] {
+        let error = parse(text).expect_err("open quote");
+        assert_eq!(error.to_string(), "the quote opened on line 2 is never closed");
+    }
+}
+
+#[test]
+fn a_file_that_was_asked_for_must_be_there() {
+    let flags = Flags { env_file: Some("/nonexistent/env".into()), ..Flags::default() };
+    let problem = config::environment(&flags, std::iter::empty()).expect_err("absent");
+    assert!(problem.sentence.contains("/nonexistent/env"), "{problem}");
+    assert!(problem.next.is_some_and(|next| next.contains("--env-file")));
+}

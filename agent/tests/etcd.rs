@@ -1,0 +1,204 @@
+//! **etcd** — the port's contract, on real etcd processes.
+//!
+//! Needs etcd >= 3.5.10 in `REQUORUM_ETCD_DIR` (default `target/tools/etcd/bin`).
+
+mod etcd_process;
+
+use agent::{
+    adapters::etcd_client::EtcdClient,
+    ports::etcd::{Door, Etcd as _},
+};
+use etcd_client::{AlarmAction, AlarmOptions, AlarmType, Client};
+use etcd_process::{Cluster, Member, in_the_end};
+use protocol::observation::{Alarm, Answer, Status};
+use std::time::Duration;
+
+fn adapter() -> EtcdClient {
+    EtcdClient::new(Duration::from_secs(2), Duration::from_secs(2))
+}
+
+async fn status(door: &Door, check_at: Option<u64>) -> Status {
+    match adapter().probe(door, check_at).await {
+        Answer::Status(status) => status,
+        Answer::Silent => panic!("{door:?} is silent"),
+    }
+}
+
+async fn put(url: &str, keys: u32) -> u64 {
+    let mut client = Client::connect([url], None).await.expect("a client of a running member");
+    let mut revision = 0;
+    for key in 0..keys {
+        let answer = client.put(format!("key/{key}"), "value", None).await.expect("a put");
+        revision = answer.header().expect("a header").revision();
+    }
+    u64::try_from(revision).expect("a revision")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quorum_proves_itself_and_members_agree_on_their_content() {
+    let cluster = Cluster::start(3).await;
+    let head = put(&cluster.members[0].client_url, 20).await;
+    let mut hashes = Vec::new();
+    for member in &cluster.members {
+        let door = Door::Client(member.client_url.clone());
+        let seen = in_the_end("the member has applied all", async || {
+            Some(status(&door, Some(head)).await).filter(|seen| seen.revision == head)
+        })
+        .await;
+        assert!(seen.linearizable, "{}", member.name);
+        assert!(seen.leader.is_some() && !seen.learner && seen.alarms.is_empty());
+        assert!(seen.term > 0 && seen.applied > 0);
+        assert!(seen.version.starts_with("3."), "{}", seen.version);
+        let check = seen.check.expect("a check at the head");
+        assert_eq!((check.revision, check.live_keys), (head, 20));
+        assert_eq!(adapter().live_keys(&door, head).await, Ok(20));
+        let (revision, _, hash) = adapter().hash_kv(&door, 0).await.expect("a hash");
+        assert_eq!((revision, hash), (head, check.hash_kv));
+        hashes.push(hash);
+        assert!(status(&door, Some(head + 1)).await.check.is_none(), "the future has no hash");
+        assert!(adapter().live_keys(&door, head + 1).await.is_err(), "nor a count");
+    }
+    assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "{hashes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_quorum_a_member_still_answers_and_still_gives_a_snapshot() {
+    let mut cluster = Cluster::start(3).await;
+    let head = put(&cluster.members[0].client_url, 5).await;
+    let door = Door::Client(cluster.members[0].client_url.clone());
+    in_the_end("the survivor knows of all writes", async || {
+        Some(status(&door, None).await).filter(|seen| seen.revision == head)
+    })
+    .await;
+    cluster.members[1].kill();
+    cluster.members[2].kill();
+
+    let seen = status(&door, Some(head)).await;
+    assert!(!seen.linearizable);
+    assert_eq!(seen.revision, head);
+    assert_eq!(seen.check.map(|check| check.live_keys), Some(5), "its own content is readable");
+    assert!(adapter().members(&door).await.is_err(), "a list without a quorum is no list");
+    assert!(adapter().compact(&door, 0).await.is_err());
+
+    let file = cluster.dir().join("snapshot.db");
+    let streamed = adapter().snapshot(&door, &file).await.expect("a snapshot");
+    assert_eq!(std::fs::metadata(&file).expect("a file").len(), streamed.size);
+    assert!(streamed.applied > 0 && streamed.term > 0);
+    assert_eq!(etcd_process::snapshot_revision(&file), head);
+    let again = adapter().snapshot(&door, &file).await.expect_err("the file is there");
+    assert!(again.0.contains("exists"), "{again}");
+    assert_eq!(std::fs::metadata(&file).expect("untouched").len(), streamed.size);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_and_a_paused_member_are_silent() {
+    let mut cluster = Cluster::start(3).await;
+    let paused = Door::Client(cluster.members[1].client_url.clone());
+    cluster.members[1].pause();
+    assert_eq!(adapter().probe(&paused, None).await, Answer::Silent);
+    let error = adapter().members(&paused).await.expect_err("it can't answer");
+    assert!(error.0.contains("no answer within"), "{error}");
+    cluster.members[1].kill();
+    assert_eq!(adapter().probe(&paused, None).await, Answer::Silent);
+    let file = cluster.dir().join("snapshot.db");
+    adapter().snapshot(&paused, &file).await.expect_err("nobody is there");
+    assert!(!file.exists(), "a failed snapshot leaves nothing");
+    assert_eq!(adapter().probe(&Door::Client("no url".into()), None).await, Answer::Silent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_is_replaced_and_each_step_may_be_repeated() {
+    let mut cluster = Cluster::start(3).await;
+    let door = Door::Client(cluster.members[0].client_url.clone());
+    let victim = status(&Door::Client(cluster.members[2].client_url.clone()), None).await;
+    cluster.members[2].kill();
+    for _ in 0..2 {
+        in_the_end("the dead voter is removed", async || {
+            adapter().remove(&door, victim.member_id).await.ok()
+        })
+        .await;
+    }
+    assert_eq!(adapter().members(&door).await.expect("a list").len(), 2);
+
+    let voter_url = cluster.members[1].peer_url.clone();
+    let refused = adapter().add_learner(&door, &voter_url).await.expect_err("a voter is there");
+    assert!(refused.0.contains("remove it first"), "{refused}");
+    let peer_url = cluster.members[2].peer_url.clone();
+    // etcd 3.5.10-3.5.29 refuses until all voters were connected for five seconds.
+    let id = in_the_end("the learner is added", async || {
+        adapter().add_learner(&door, &peer_url).await.ok()
+    })
+    .await;
+    assert_eq!(adapter().add_learner(&door, &peer_url).await, Ok(id));
+    let listed = adapter().members(&door).await.expect("a list");
+    let learner = listed.iter().find(|member| member.id == id).expect("it is listed");
+    assert!(learner.learner && !learner.started && learner.peer_url == peer_url);
+    assert!(listed.iter().filter(|member| member.id != id).all(|member| member.started));
+
+    cluster.rejoin(2);
+    for _ in 0..2 {
+        in_the_end("the learner is promoted", async || adapter().promote(&door, id).await.ok())
+            .await;
+    }
+    let listed = adapter().members(&door).await.expect("a list");
+    assert!(listed.iter().all(|member| !member.learner && member.started), "{listed:?}");
+    assert!(adapter().promote(&door, victim.member_id).await.is_err(), "nobody of that id");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_no_space_is_disarmed() {
+    let cluster = Cluster::start(1).await;
+    let url = cluster.members[0].client_url.clone();
+    let door = Door::Client(url.clone());
+    let id = status(&door, None).await.member_id.0;
+    let mut client = Client::connect([url], None).await.expect("a client");
+    for kind in [AlarmType::Nospace, AlarmType::Corrupt] {
+        let mut options = AlarmOptions::new();
+        options.with_member(id);
+        client.alarm(AlarmAction::Activate, kind, Some(options)).await.expect("an alarm");
+    }
+    assert_eq!(status(&door, None).await.alarms, [Alarm::NoSpace, Alarm::Corrupt]);
+    for _ in 0..2 {
+        adapter().disarm_no_space(&door).await.expect("disarmed");
+        assert_eq!(status(&door, None).await.alarms, [Alarm::Corrupt]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_is_compacted_and_the_file_defragmented() {
+    let cluster = Cluster::start(1).await;
+    let door = Door::Client(cluster.members[0].client_url.clone());
+    let head = put(&cluster.members[0].client_url, 30).await;
+    assert_eq!(adapter().compact(&door, head + 5).await, Ok(0), "nothing that old");
+    for _ in 0..2 {
+        assert_eq!(adapter().compact(&door, 10).await, Ok(head - 10));
+    }
+    assert!(adapter().live_keys(&door, head - 11).await.is_err(), "it is gone");
+    assert_eq!(adapter().live_keys(&door, head).await, Ok(30));
+    let (_, compacted, _) = adapter().hash_kv(&door, head).await.expect("a hash");
+    assert_eq!(compacted, head - 10);
+    adapter().defragment(&door).await.expect("defragmented");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quarantined_member_is_reached_through_its_socket_alone() {
+    let mut cluster = Cluster::empty();
+    let socket = cluster.dir().join("quarantine.sock");
+    let member = Member::quarantined(cluster.dir(), &socket);
+    cluster.members.push(member);
+    let door = Door::Socket(socket);
+    let seen = in_the_end("it serves", async || match adapter().probe(&door, None).await {
+        Answer::Status(status) if status.linearizable => Some(status),
+        Answer::Status(_) | Answer::Silent => None,
+    })
+    .await;
+    let listed = adapter().members(&door).await.expect("a list");
+    assert_eq!(listed[0].id, seen.member_id);
+    let (revision, _, _) = adapter().hash_kv(&door, 0).await.expect("a hash");
+    assert_eq!(revision, seen.revision);
+    let file = cluster.dir().join("snapshot.db");
+    let streamed = adapter().snapshot(&door, &file).await.expect("a snapshot");
+    assert!(streamed.size > 0);
+    cluster.members[0].kill();
+    assert_eq!(adapter().probe(&door, None).await, Answer::Silent, "no old connection answers");
+}
