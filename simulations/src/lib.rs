@@ -1,0 +1,3 @@
+//! Requorum's proof: failure drills with real processes.
+
+pub mod drill;

@@ -1,0 +1,372 @@
+//! **object_store_contract** — what the port promises, asked of every object store.
+//!
+//! The same parts run against the embedded server and against moto (a second opinion on S3 that
+//! is not ours). What needs a relay or a signature check is asked of the embedded server alone.
+
+mod moto;
+
+use agent::{
+    adapters::{
+        aws::{Clients, Settings, clients},
+        s3::S3Store,
+    },
+    ports::object_store::{Moved, ObjectStore, Put, StoreError},
+};
+use protocol::cluster::Digest;
+use sha2::{Digest as _, Sha256};
+use simulations::drill::object_server::{Credentials, ObjectServer};
+use std::net::{Ipv4Addr, SocketAddr};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+const BUCKET: &str = "contract";
+const RACERS: usize = 32;
+const ROUNDS: usize = 10;
+
+/// The embedded server, a client of it, and a scratch directory.
+struct Embedded {
+    server: ObjectServer,
+    store: S3Store,
+    scratch: TempDir,
+}
+
+impl Embedded {
+    async fn start() -> Self {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let bodies = scratch.path().join("bodies");
+        std::fs::create_dir(&bodies).expect("a directory for bodies");
+        let credentials = Credentials { access: "contract".into(), secret: "secret".into() };
+        let server = ObjectServer::start(loopback(), &credentials, bodies).await.expect("a server");
+        server.create_bucket(BUCKET);
+        let store = S3Store::new(client(&server.url(), "secret").await.s3, BUCKET);
+        Self { server, store, scratch }
+    }
+}
+
+fn loopback() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+async fn client(url: &str, secret: &str) -> Clients {
+    let settings = Settings {
+        region: Some("us-east-1".into()),
+        s3_endpoint: Some(url.to_owned()),
+        dynamodb_endpoint: None,
+        credentials: Some(("contract".into(), secret.to_owned())),
+    };
+    clients(&settings).await.expect("a region is set")
+}
+
+/// One test per part against a fresh embedded server.
+macro_rules! embedded {
+    ($($part:ident),* $(,)?) => {
+        mod embedded {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $part() {
+                    let embedded = super::Embedded::start().await;
+                    super::$part(&embedded.store, embedded.scratch.path()).await;
+                    assert_eq!(embedded.server.uploads(super::BUCKET), Vec::<String>::new());
+                    embedded.server.stop().await;
+                }
+            )*
+        }
+
+        /// All parts against one moto, which takes seconds to start.
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn moto_keeps_the_same_contract() {
+            let (_moto, url) = moto::Moto::start();
+            let s3 = client(&url, "secret").await.s3;
+            s3.create_bucket().bucket(BUCKET).send().await.expect("a bucket");
+            let store = S3Store::new(s3, BUCKET);
+            $(
+                let scratch = tempfile::tempdir().expect("a scratch directory");
+                $part(&store, scratch.path()).await;
+            )*
+        }
+    };
+}
+
+embedded!(
+    what_is_absent_is_none,
+    conditions_are_kept,
+    one_of_many_creates,
+    one_of_many_replaces,
+    files_go_up_and_come_down,
+    copies_replace,
+    lists_have_all_pages,
+);
+
+async fn what_is_absent_is_none(store: &S3Store, scratch: &std::path::Path) {
+    assert_eq!(store.get("absent/x").await, Ok(None));
+    let file = scratch.join("absent");
+    assert_eq!(store.download("absent/x", &file).await, Ok(None));
+    assert!(!file.exists());
+    assert_eq!(store.list("absent/").await, Ok(vec![]));
+}
+
+async fn conditions_are_kept(store: &S3Store, _: &std::path::Path) {
+    let key = "conditions/a b+ü";
+    let first = done(store.put_if_absent(key, b"one".to_vec()).await);
+    assert_eq!(store.put_if_absent(key, b"two".to_vec()).await, Ok(Put::Conflict));
+    // The same bytes again are taken for our own write whose answer was lost.
+    assert_eq!(done(store.put_if_absent(key, b"one".to_vec()).await), first);
+    let object = store.get(key).await.expect("reachable").expect("there");
+    assert_eq!((object.bytes.as_slice(), &object.etag), (b"one".as_slice(), &first));
+
+    let second = done(store.put_if_match(key, b"two".to_vec(), &first).await);
+    assert_ne!(second, first);
+    assert_eq!(store.put_if_match(key, b"three".to_vec(), &first).await, Ok(Put::Conflict));
+    assert_eq!(done(store.put_if_match(key, b"two".to_vec(), &first).await), second);
+    let absent = store.put_if_match("conditions/absent", b"x".to_vec(), &second).await;
+    assert_eq!(absent, Ok(Put::Conflict));
+    assert_eq!(store.get("conditions/absent").await, Ok(None));
+}
+
+async fn one_of_many_creates(store: &S3Store, _: &std::path::Path) {
+    for round in 0..ROUNDS {
+        let key = format!("create/{round}");
+        let mut racers = JoinSet::new();
+        for racer in 0..RACERS {
+            let (store, key) = (store.clone(), key.clone());
+            racers.spawn(async move {
+                let bytes = format!("{round} {racer}").into_bytes();
+                (store.put_if_absent(&key, bytes.clone()).await, bytes)
+            });
+        }
+        the_winner_is_there(store, &key, racers).await;
+    }
+}
+
+async fn one_of_many_replaces(store: &S3Store, _: &std::path::Path) {
+    let key = "replace";
+    let mut etag = done(store.put_if_absent(key, b"start".to_vec()).await);
+    for round in 0..ROUNDS {
+        let mut racers = JoinSet::new();
+        for racer in 0..RACERS {
+            let (store, etag) = (store.clone(), etag.clone());
+            racers.spawn(async move {
+                let bytes = format!("{round} {racer}").into_bytes();
+                (store.put_if_match(key, bytes.clone(), &etag).await, bytes)
+            });
+        }
+        etag = the_winner_is_there(store, key, racers).await;
+    }
+}
+
+/// Exactly one racer won, all others were told so, and the winner's bytes are there.
+async fn the_winner_is_there(
+    store: &S3Store,
+    key: &str,
+    racers: JoinSet<(Result<Put, StoreError>, Vec<u8>)>,
+) -> String {
+    let mut winners = Vec::new();
+    for (outcome, bytes) in racers.join_all().await {
+        match outcome.expect("a store under load still answers") {
+            Put::Done { etag } => winners.push((etag, bytes)),
+            Put::Conflict => {}
+        }
+    }
+    assert_eq!(winners.len(), 1, "{key}");
+    let (etag, bytes) = winners.remove(0);
+    let object = store.get(key).await.expect("reachable").expect("there");
+    assert_eq!((object.etag, object.bytes), (etag.clone(), bytes));
+    etag
+}
+
+async fn files_go_up_and_come_down(store: &S3Store, scratch: &std::path::Path) {
+    for (name, size) in [("empty", 0), ("small", 70_001), ("large", 20 << 20)] {
+        let key = format!("files/{name}");
+        let (up, down) = (scratch.join(format!("{name}.up")), scratch.join(format!("{name}.down")));
+        let moved = write_noise(&up, size, 1);
+        assert_eq!(store.upload(&key, &up).await, Ok(moved));
+        assert_eq!(store.download(&key, &down).await, Ok(Some(moved)));
+        assert!(std::fs::read(&up).ok() == std::fs::read(&down).ok(), "{name}");
+        // Once more is what happens after a lost answer; other bytes are somebody else's.
+        assert_eq!(store.upload(&key, &up).await, Ok(moved), "{name} again");
+        write_noise(&up, size + 1, 2);
+        let other = store.upload(&key, &up).await;
+        assert!(matches!(other, Err(StoreError::Bad(_))), "{name}: {other:?}");
+        let over = store.download(&key, &down).await;
+        assert!(matches!(over, Err(StoreError::Local(_))), "{name}: {over:?}");
+    }
+    let large = store.get("files/large").await;
+    assert!(matches!(large, Err(StoreError::Bad(_))), "{large:?}");
+    let nowhere = store.upload("files/none", &scratch.join("none")).await;
+    assert!(matches!(nowhere, Err(StoreError::Local(_))), "{nowhere:?}");
+}
+
+async fn copies_replace(store: &S3Store, _: &std::path::Path) {
+    let (from, to) = ("copy/from a+ü%41", "copy/to");
+    done(store.put_if_absent(from, b"new".to_vec()).await);
+    done(store.put_if_absent(to, b"old".to_vec()).await);
+    assert_eq!(store.copy(from, to).await, Ok(()));
+    let copied = store.get(to).await.expect("reachable").expect("there");
+    assert_eq!(copied.bytes, b"new");
+    let absent = store.copy("copy/absent", to).await;
+    assert!(matches!(absent, Err(StoreError::Bad(_))), "{absent:?}");
+}
+
+async fn lists_have_all_pages(store: &S3Store, _: &std::path::Path) {
+    const KEYS: usize = 1_005;
+    for batch in (0..KEYS).collect::<Vec<_>>().chunks(RACERS) {
+        let mut writers = JoinSet::new();
+        for number in batch {
+            let (store, key) = (store.clone(), format!("list/{number:05}"));
+            writers.spawn(async move { store.put_if_absent(&key, Vec::new()).await });
+        }
+        writers.join_all().await.into_iter().for_each(|put| drop(done(put)));
+    }
+    done(store.put_if_absent("list0", Vec::new()).await);
+    let expected: Vec<_> = (0..KEYS).map(|number| format!("list/{number:05}")).collect();
+    assert_eq!(store.list("list/").await.as_ref(), Ok(&expected));
+    assert_eq!(store.list("list/00").await.as_deref(), Ok(&expected[..1_000]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_many_large_uploads_is_completed() {
+    let Embedded { server, store, scratch } = Embedded::start().await;
+    let mut racers = JoinSet::new();
+    for racer in 0..4 {
+        let (store, file) = (store.clone(), scratch.path().join(racer.to_string()));
+        let moved = write_noise(&file, 17 << 20, racer);
+        racers.spawn(async move { (store.upload("raced", &file).await, moved) });
+    }
+    let (won, lost): (Vec<_>, Vec<_>) =
+        racers.join_all().await.into_iter().partition(|(outcome, _)| outcome.is_ok());
+    assert_eq!(won.len(), 1, "{won:?} {lost:?}");
+    for (outcome, _) in lost {
+        assert!(matches!(outcome, Err(StoreError::Bad(_))), "{outcome:?}");
+    }
+    let down = store.download("raced", &scratch.path().join("down")).await;
+    assert_eq!(down, Ok(Some(won[0].1)));
+    assert_eq!(server.uploads(BUCKET), Vec::<String>::new(), "parts were left behind");
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_healed() {
+    let Embedded { server, store, scratch } = Embedded::start().await;
+    server.relay().lose_answers(1);
+    let first = done(store.put_if_absent("key", b"one".to_vec()).await);
+    assert_eq!(server.relay().answers_to_lose(), 0);
+    server.relay().lose_answers(1);
+    let second = done(store.put_if_match("key", b"two".to_vec(), &first).await);
+    assert_eq!(server.relay().answers_to_lose(), 0);
+    let object = store.get("key").await.expect("reachable").expect("there");
+    assert_eq!((object.bytes.as_slice(), object.etag), (b"two".as_slice(), second.clone()));
+
+    let file = scratch.path().join("file");
+    let moved = write_noise(&file, 1_000, 3);
+    server.relay().lose_answers(1);
+    assert_eq!(store.upload("file", &file).await, Ok(moved));
+
+    // With every answer lost nobody knows; asked again, the store says that it was applied.
+    server.relay().lose_answers(u32::MAX);
+    let unknown = store.put_if_match("key", b"three".to_vec(), &second).await;
+    assert!(matches!(unknown, Err(StoreError::Unavailable(_))), "{unknown:?}");
+    server.relay().lose_answers(0);
+    done(store.put_if_match("key", b"three".to_vec(), &second).await);
+}
+
+#[tokio::test]
+async fn what_the_store_does_not_say_is_an_error() {
+    let Embedded { server, store, scratch } = Embedded::start().await;
+    let file = scratch.path().join("file");
+    done(store.put_if_absent("key", b"one".to_vec()).await);
+
+    let stranger = S3Store::new(client(&server.url(), "wrong").await.s3, BUCKET);
+    for error in errors_of(&stranger, &file).await {
+        assert!(matches!(error, StoreError::Forbidden(_)), "{error:?}");
+    }
+    let elsewhere = S3Store::new(client(&server.url(), "secret").await.s3, "elsewhere");
+    for error in errors_of(&elsewhere, &file).await {
+        assert!(
+            matches!(&error, StoreError::Missing(why) if why.contains("elsewhere")),
+            "{error:?}"
+        );
+    }
+    server.cut(true);
+    for error in errors_of(&store, &file).await {
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    }
+    server.cut(false);
+    let object = store.get("key").await.expect("reachable again").expect("still there");
+    assert_eq!(object.bytes, b"one");
+}
+
+/// The environment can't be set inside a process of many threads, so a child reads it: once from
+/// variables, once from a profile with an endpoint for S3 alone.
+#[tokio::test]
+async fn the_environment_is_read_as_the_sdk_reads_it() {
+    let Embedded { server, store, scratch } = Embedded::start().await;
+    done(store.put_if_absent("key", b"one".to_vec()).await);
+    // By name, because the SDK addresses a bare IP by path of its own accord.
+    let url = server.url().replace("127.0.0.1", "localhost");
+    let profile = format!(
+        "[default]\nregion = us-east-1\naws_access_key_id = contract\naws_secret_access_key = secret\n\
+         services = local\n[services local]\ns3 =\n  endpoint_url = {url}\n"
+    );
+    let config = scratch.path().join("config");
+    std::fs::write(&config, profile).expect("scratch space");
+    let variables = [
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "contract"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_ENDPOINT_URL_S3", &url),
+        ("AWS_CONFIG_FILE", "/dev/null"),
+    ];
+    let file = [("AWS_CONFIG_FILE", config.to_str().expect("a plain path"))];
+    for environment in [&variables[..], &file[..]] {
+        let child = tokio::process::Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "in_a_child", "--ignored"])
+            .env_clear()
+            .envs(environment.iter().copied())
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .kill_on_drop(true)
+            .output();
+        let output = child.await.expect("a child");
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && told.contains("1 passed"), "{environment:?}: {told}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "the_environment_is_read_as_the_sdk_reads_it runs it with an environment of its own"]
+async fn in_a_child() {
+    let clients = clients(&Settings::default()).await.expect("a region");
+    let object = S3Store::new(clients.s3, BUCKET).get("key").await;
+    assert_eq!(object.expect("reachable").expect("there").bytes, b"one");
+}
+
+/// Every call, each of which must fail.
+async fn errors_of(store: &S3Store, file: &std::path::Path) -> Vec<StoreError> {
+    vec![
+        store.get("key").await.expect_err("get"),
+        store.put_if_absent("key", b"x".to_vec()).await.expect_err("put_if_absent"),
+        store.put_if_match("key", b"x".to_vec(), "\"0\"").await.expect_err("put_if_match"),
+        store.download("key", file).await.expect_err("download"),
+        store.list("").await.expect_err("list"),
+    ]
+}
+
+fn done(put: Result<Put, StoreError>) -> String {
+    match put {
+        Ok(Put::Done { etag }) => etag,
+        Ok(Put::Conflict) => panic!("a put that must succeed was refused"),
+        Err(error) => panic!("a put that must succeed failed: {error}"),
+    }
+}
+
+/// Writes `size` bytes that don't repeat; answers with what an upload of them must answer.
+fn write_noise(file: &std::path::Path, size: usize, seed: u64) -> Moved {
+    let mut state = seed.wrapping_mul(2).wrapping_add(1);
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bytes.extend_from_slice(&(state ^ (state >> 29)).to_le_bytes());
+    }
+    bytes.truncate(size);
+    std::fs::write(file, &bytes).expect("scratch space");
+    Moved { size: size as u64, sha256: Digest(Sha256::digest(&bytes).into()) }
+}
