@@ -1,0 +1,30 @@
+# Two commands are all a newcomer needs: `make drill` and `make test`. Both fetch etcd (3.5.10 or
+# newer) and protoc into target/tools if the machine has none; nothing outside target/ is changed.
+
+export PROTOC ?= $(shell command -v protoc || echo $(CURDIR)/target/tools/protoc/bin/protoc)
+export REQUORUM_ETCD_DIR ?= $(CURDIR)/target/tools/etcd/bin
+
+.PHONY: drill test tools build fmt
+
+# Loses a majority of a real cluster with its disks and watches it come back.
+drill: build
+	target/debug/drill quorum-lost
+
+# All that continuous integration runs.
+test: tools
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo build --workspace --all-targets --locked
+	cargo test --workspace --locked
+	@for name in $(DRILLS); do target/debug/drill $$name || exit 1; done
+
+DRILLS = quorum-lost one-member-lost all-disks-lost
+
+build: tools
+	cargo build --workspace --bins --locked
+
+tools:
+	.ci/tools
+
+fmt:
+	cargo fmt --all
