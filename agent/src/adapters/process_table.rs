@@ -65,16 +65,20 @@ pub(super) fn etcds() -> io::Result<Vec<Etcd>> {
 /// `None`: it ended, or is no etcd.
 fn look_at(pid: i32) -> Option<Etcd> {
     let dir = PathBuf::from(format!("/proc/{pid}"));
+    // The file comes first: execve(2) may fall between the two reads, and then the arguments are
+    // the new program's, or still empty, but never those of the program before it.
+    let file = fs::read_link(dir.join("exe"));
     let arguments = strings(&dir.join("cmdline")).unwrap_or_default();
-    if !is_etcd(&dir, &arguments) {
+    if !is_etcd(&file, &arguments) {
         return None;
     }
     let id = identify(pid)?;
     let environment = strings(&dir.join("environ"));
     let told = Told { arguments: &arguments, environment: environment.as_deref() };
     let urls = |flag, default: &str| {
-        let urls = told.value(flag).unwrap_or_else(|| default.to_owned());
-        urls.split(',').map(ToOwned::to_owned).collect()
+        let default = || told.is_complete().then(|| default.to_owned());
+        let urls = told.value(flag).or_else(default).unwrap_or_default();
+        urls.split(',').filter(|url| !url.is_empty()).map(ToOwned::to_owned).collect()
     };
     Some(Etcd {
         id,
@@ -95,8 +99,8 @@ fn resolved(dir: &Path, path: String) -> Option<PathBuf> {
 }
 
 /// By the file it executes; by its own name for itself where we may not see the file.
-fn is_etcd(dir: &Path, arguments: &[String]) -> bool {
-    match fs::read_link(dir.join("exe")) {
+fn is_etcd(file: &io::Result<PathBuf>, arguments: &[String]) -> bool {
+    match file {
         Ok(file) => {
             let name = file.file_name().and_then(OsStr::to_str).unwrap_or_default();
             name.strip_suffix(" (deleted)").unwrap_or(name) == "etcd"
@@ -164,7 +168,8 @@ impl Etcd {
 
     /// Only local sockets lead to it.
     pub(super) fn is_quarantined(&self) -> bool {
-        self.client_urls.iter().all(|url| url.starts_with("unix://"))
+        !self.client_urls.is_empty()
+            && self.client_urls.iter().all(|url| url.starts_with("unix://"))
     }
 
     /// Its data dir is somewhere below `dir`.
@@ -180,14 +185,19 @@ struct Told<'a> {
 }
 
 impl Told<'_> {
+    /// A process that has only just begun shows no arguments and no environment yet: to take etcd's
+    /// defaults for what it was told would be a guess.
+    fn is_complete(&self) -> bool {
+        !self.arguments.is_empty() && self.environment.is_some_and(|seen| !seen.is_empty())
+    }
+
     /// The data dir it was told, or etcd's default. `None`: could not tell.
     fn data_dir(&self) -> Option<String> {
         if self.flag("config-file").is_some() {
             return None;
         }
         let told = self.flag("data-dir").or_else(|| self.variable("data-dir"));
-        if told.is_none() && (self.environment.is_none() || self.variable("config-file").is_some())
-        {
+        if told.is_none() && (!self.is_complete() || self.variable("config-file").is_some()) {
             return None;
         }
         told.or_else(|| {
@@ -275,13 +285,21 @@ mod tests {
         assert_eq!(told(&["etcd", "-data-dir=/d"], None), dir);
         assert_eq!(told(&["etcd"], Some(&["ETCD_DATA_DIR=/d"])), dir);
         assert_eq!(told(&["etcd", "--data-dir=/d"], Some(&["ETCD_DATA_DIR=/e"])), dir);
-        assert_eq!(told(&["etcd", "--name", "a"], Some(&[])), Some("a.etcd".to_owned()));
+        assert_eq!(told(&["etcd", "--name", "a"], Some(&["HOME=/"])), Some("a.etcd".to_owned()));
     }
 
     #[test]
     fn what_can_not_be_read_is_not_guessed() {
         assert_eq!(told(&["etcd"], None), None);
-        assert_eq!(told(&["etcd", "--config-file", "/c"], Some(&[])), None);
+        assert_eq!(told(&["etcd", "--config-file", "/c"], Some(&["HOME=/"])), None);
+    }
+
+    #[test]
+    fn a_process_that_has_only_just_begun_shows_nothing_yet() {
+        assert_eq!(told(&[], Some(&[])), None);
+        assert_eq!(told(&[], Some(&["HOME=/"])), None);
+        assert_eq!(told(&["etcd"], Some(&[])), None);
+        assert_eq!(told(&["etcd", "--data-dir=/d"], Some(&[])), Some("/d".to_owned()));
     }
 
     #[test]
