@@ -9,6 +9,7 @@ use super::{
     attributes::{Attributes, to_json_map},
     aws_errors::meaning,
     expressions::{Expressions, ROW, UID},
+    retrying::{Try, decided},
 };
 use crate::ports::{
     object_store::StoreError,
@@ -28,10 +29,6 @@ use aws_sdk_dynamodb::{
 use protocol::registry::{Guard, Written};
 use std::time::Duration;
 
-/// Tries of a write that other writes get in the way of.
-const TRIES: u32 = 5;
-/// Pause before the second try; doubles with each.
-const PAUSE: Duration = Duration::from_millis(25);
 /// How long a new table may take to become active.
 const CREATION: Duration = Duration::from_secs(120);
 /// How often it is asked whether it is.
@@ -49,13 +46,13 @@ pub struct DynamoTable {
 }
 
 /// What one try of a write came to.
-enum Try {
+enum Outcome {
     /// Applied, now.
     Applied,
     /// A condition did not hold; the row as it is, if the table says so.
     Refused(Option<Attributes>),
     /// Another write was in the way.
-    Again(StoreError),
+    InTheWay(StoreError),
 }
 
 impl DynamoTable {
@@ -68,7 +65,7 @@ impl DynamoTable {
         format!("{doing} {what} in DynamoDB table {}", self.table)
     }
 
-    async fn update(&self, uid: &str, write: &ItemWrite) -> Result<Try, StoreError> {
+    async fn update(&self, uid: &str, write: &ItemWrite) -> Result<Outcome, StoreError> {
         let doing = self.at("writing", &write.row);
         let mut expressions = Expressions::default();
         let condition = expressions.condition(&write.guard);
@@ -87,20 +84,25 @@ impl DynamoTable {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let Err(error) = answer else { return Ok(Try::Applied) };
+        let Err(error) = answer else { return Ok(Outcome::Applied) };
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                Ok(Try::Refused(failed.item.clone()))
+                Ok(Outcome::Refused(failed.item.clone()))
             }
             Some(
                 UpdateItemError::TransactionConflictException(_)
                 | UpdateItemError::ReplicatedWriteConflictException(_),
-            ) => Ok(Try::Again(self.meaning(&error, &doing))),
+            ) => Ok(Outcome::InTheWay(self.meaning(&error, &doing))),
             Some(_) | None => Err(self.meaning(&error, &doing)),
         }
     }
 
-    async fn transact(&self, uid: &str, write: &ItemWrite, tag: &str) -> Result<Try, StoreError> {
+    async fn transact(
+        &self,
+        uid: &str,
+        write: &ItemWrite,
+        tag: &str,
+    ) -> Result<Outcome, StoreError> {
         let doing =
             self.at("writing", &format!("{} under {} checks", write.row, write.checks.len()));
         let bad = |why: String| StoreError::Bad(format!("{doing}: {why}"));
@@ -118,29 +120,35 @@ impl DynamoTable {
             .set_client_request_token(token.map(str::to_owned))
             .send()
             .await;
-        let Err(error) = answer else { return Ok(Try::Applied) };
+        let Err(error) = answer else { return Ok(Outcome::Applied) };
         match error.as_service_error() {
             Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
                 self.cancelled(cancelled.cancellation_reasons(), &doing)
             }
             Some(TransactWriteItemsError::TransactionInProgressException(_)) => {
-                Ok(Try::Again(self.meaning(&error, &doing)))
+                Ok(Outcome::InTheWay(self.meaning(&error, &doing)))
             }
             Some(_) | None => Err(self.meaning(&error, &doing)),
         }
     }
 
     /// Why a transaction was cancelled: one reason per part, ours first.
-    fn cancelled(&self, reasons: &[CancellationReason], doing: &str) -> Result<Try, StoreError> {
+    fn cancelled(
+        &self,
+        reasons: &[CancellationReason],
+        doing: &str,
+    ) -> Result<Outcome, StoreError> {
         let codes: Vec<_> = reasons.iter().filter_map(CancellationReason::code).collect();
         if codes.contains(&"ConditionalCheckFailed") {
-            return Ok(Try::Refused(reasons.first().and_then(|own| own.item.clone())));
+            return Ok(Outcome::Refused(reasons.first().and_then(|own| own.item.clone())));
         }
         let said: Vec<_> = codes.iter().filter(|code| **code != "None").copied().collect();
         let said = said.join(", ");
         let passing = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
         if codes.iter().any(|code| passing.contains(code)) {
-            return Ok(Try::Again(StoreError::Unavailable(format!("{doing}: not now ({said})"))));
+            return Ok(Outcome::InTheWay(StoreError::Unavailable(format!(
+                "{doing}: not now ({said})"
+            ))));
         }
         if codes.contains(&"AccessDenied") {
             return Err(StoreError::Forbidden(format!(
@@ -178,6 +186,27 @@ impl DynamoTable {
             .set_expression_attribute_values(expressions.values())
             .build()
             .map_err(|error| error.to_string())
+    }
+
+    async fn try_to_write(
+        &self,
+        uid: &str,
+        write: &ItemWrite,
+        tag: &str,
+    ) -> Result<Try<Written>, StoreError> {
+        let outcome = if write.checks.is_empty() {
+            self.update(uid, write).await?
+        } else {
+            self.transact(uid, write, tag).await?
+        };
+        Ok(match outcome {
+            Outcome::Applied => Try::Done(Written::Applied),
+            Outcome::Refused(shown) => {
+                let ours = self.carries(uid, &write.row, shown, tag).await?;
+                Try::Done(if ours { Written::Applied } else { Written::Refused })
+            }
+            Outcome::InTheWay(error) => Try::Again(error),
+        })
     }
 
     /// Whether the row carries `tag`: as the refusal showed it, or else as it is now. A refusal
@@ -298,26 +327,7 @@ impl Registry for DynamoTable {
         let tag = write.set.get(OP_ID).and_then(|tag| tag.as_str()).ok_or_else(|| {
             StoreError::Bad(format!("{}: the write has no op_id", self.at("writing", &write.row)))
         })?;
-        let mut pause = PAUSE;
-        let mut tried = 1;
-        loop {
-            let outcome = if write.checks.is_empty() {
-                self.update(uid, write).await?
-            } else {
-                self.transact(uid, write, tag).await?
-            };
-            match outcome {
-                Try::Applied => return Ok(Written::Applied),
-                Try::Refused(shown) => {
-                    let ours = self.carries(uid, &write.row, shown, tag).await?;
-                    return Ok(if ours { Written::Applied } else { Written::Refused });
-                }
-                Try::Again(error) if tried == TRIES => return Err(error),
-                Try::Again(_) => tokio::time::sleep(pause).await,
-            }
-            pause *= 2;
-            tried += 1;
-        }
+        decided(|| self.try_to_write(uid, write, tag)).await
     }
 
     async fn create_table(&self) -> Result<(), StoreError> {

@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod aws_errors;
+mod retrying;
 pub mod attributes;
 pub mod expressions;
 pub mod dynamodb;

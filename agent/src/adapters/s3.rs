@@ -7,6 +7,7 @@
 
 use super::{
     aws_errors::{meaning, status_and_code},
+    retrying::{Try, decided},
     s3_multipart::{Completed, PART, Target, bulk},
 };
 use crate::ports::object_store::{Moved, Object, ObjectStore, Put, StoreError};
@@ -19,21 +20,17 @@ use aws_sdk_s3::{
 };
 use protocol::cluster::Digest;
 use sha2::{Digest as _, Sha256};
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path};
 use tokio::{
     fs::File,
     io::{AsyncWriteExt, BufWriter},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 /// Largest object that `get` takes into memory (the port's bound).
 const SMALL_MAX: u64 = 16 << 20;
 /// Largest object that one `CopyObject` copies (S3 limit).
 const COPY_MAX: u64 = 5 << 30;
-/// Tries of a conditional write that other writes get in the way of.
-const TRIES: u32 = 6;
-/// Pause before the second try; doubles with each.
-const PAUSE: Duration = Duration::from_millis(25);
 
 /// One bucket.
 #[derive(Clone, Debug)]
@@ -74,43 +71,40 @@ impl S3Store {
 
     /// A conditional put, until the store has decided on it.
     async fn put(&self, key: &str, bytes: Vec<u8>, only: If<'_>) -> Result<Put, StoreError> {
+        decided(|| self.try_to_put(key, &bytes, only)).await
+    }
+
+    async fn try_to_put(
+        &self,
+        key: &str,
+        bytes: &[u8],
+        only: If<'_>,
+    ) -> Result<Try<Put>, StoreError> {
         let doing = self.doing("writing", key);
-        let mut pause = PAUSE;
-        let mut tried = 1;
-        loop {
-            let call = self
-                .client
-                .put_object()
-                .bucket(&self.bucket)
-                .key(key)
-                .body(ByteStream::from(bytes.clone()));
-            let call = match only {
-                If::Absent => call.if_none_match("*"),
-                If::Match(etag) => call.if_match(etag),
-            };
-            let large = bytes.len() as u64 > SMALL_MAX / 16;
-            let call =
-                if large { call.customize().config_override(bulk()) } else { call.customize() };
-            let error = match call.send().await {
-                Ok(answer) => return self.done(answer.e_tag, &doing),
-                Err(error) => error,
-            };
-            match status_and_code(&error) {
-                (412, _) => match self.heal(key, &bytes, only).await? {
-                    Some(put) => return Ok(put),
-                    None if tried == TRIES => return Err(in_the_way(&doing)),
-                    None => {} // deleted between the refusal and our look
-                },
-                (404, code) if code != "NoSuchBucket" && matches!(only, If::Match(_)) => {
-                    return Ok(Put::Conflict);
-                }
-                (409, _) if tried == TRIES => return Err(in_the_way(&doing)),
-                (409, _) => {}
-                _ => return Err(meaning(&error, &doing)),
+        let body = ByteStream::from(bytes.to_vec());
+        let call = self.client.put_object().bucket(&self.bucket).key(key).body(body);
+        let call = match only {
+            If::Absent => call.if_none_match("*"),
+            If::Match(etag) => call.if_match(etag),
+        };
+        let large = bytes.len() as u64 > SMALL_MAX / 16;
+        let call = if large { call.customize().config_override(bulk()) } else { call.customize() };
+        let error = match call.send().await {
+            Ok(answer) => return self.done(answer.e_tag, &doing).map(Try::Done),
+            Err(error) => error,
+        };
+        let in_the_way = || {
+            let text = format!("{doing}: other writes got in the way again and again");
+            Try::Again(StoreError::Unavailable(text))
+        };
+        match status_and_code(&error) {
+            // `None`: deleted between the refusal and our look
+            (412, _) => Ok(self.heal(key, bytes, only).await?.map_or_else(in_the_way, Try::Done)),
+            (404, code) if code != "NoSuchBucket" && matches!(only, If::Match(_)) => {
+                Ok(Try::Done(Put::Conflict))
             }
-            sleep(pause).await;
-            pause *= 2;
-            tried += 1;
+            (409, _) => Ok(in_the_way()),
+            _ => Err(meaning(&error, &doing)),
         }
     }
 
@@ -329,10 +323,6 @@ async fn collect(mut body: ByteStream, doing: &str) -> Result<Vec<u8>, StoreErro
 /// have no body and so no code of their own.
 fn is_no_such_key<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     matches!(status_and_code(error), (404, "NoSuchKey" | "NotFound" | ""))
-}
-
-fn in_the_way(doing: &str) -> StoreError {
-    StoreError::Unavailable(format!("{doing}: other writes got in the way {TRIES} times"))
 }
 
 /// What a failure of the local disk means.
