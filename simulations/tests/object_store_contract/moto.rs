@@ -19,9 +19,14 @@ impl Drop for Moto {
 }
 
 impl Moto {
-    /// Starts it on a free port; answers with its endpoint. Panics with what to do if it can't.
-    pub(crate) fn start() -> (Self, String) {
+    /// Starts it on a free port; answers with its endpoint. `None`: this machine has no python3, as
+    /// `.ci/tools-moto` found. Panics with what to do if it can't.
+    pub(crate) fn start() -> Option<(Self, String)> {
         let below = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/moto/bin/moto_server");
+        let absent = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/moto/absent");
+        if std::path::Path::new(absent).exists() {
+            return None;
+        }
         let program = std::env::var_os("REQUORUM_MOTO").map_or_else(|| below.into(), PathBuf::from);
         let free = TcpListener::bind(loopback()).and_then(|it| it.local_addr()).expect("a port");
         let child = Command::new(&program)
@@ -38,6 +43,6 @@ impl Moto {
             assert!(began.elapsed() < Duration::from_secs(60), "moto does not listen on {free}");
             std::thread::sleep(Duration::from_millis(20));
         }
-        (moto, format!("http://{free}"))
+        Some((moto, format!("http://{free}")))
     }
 }
