@@ -8,33 +8,17 @@
 pub mod env_file;
 pub mod flags;
 mod sources;
+mod names;
 
 pub use sources::{ENV_FILE, environment};
 
 use crate::exit::{Code, Problem};
 use protocol::{
     cluster::{Instance, Seat, Slot},
-    coordinator::Mode,
+    coordinator::{Mode, Threshold},
     limits::{SLOTS_MAX, Timers},
 };
 use std::{collections::BTreeMap, path::PathBuf};
-
-/// Names of ours. A name that is not here is an error.
-const OURS: [&str; 13] = [
-    "REQUORUM_CLIENT_URLS",
-    "REQUORUM_ENV_FILE",
-    "REQUORUM_ETCD_ARGS",
-    "REQUORUM_ETCD_DIR",
-    "REQUORUM_HOLD",
-    "REQUORUM_INSTANCE",
-    "REQUORUM_LOG",
-    "REQUORUM_MAX_LOSS",
-    "REQUORUM_MIN_MEMBERS",
-    "REQUORUM_MODE",
-    "REQUORUM_STATE_DIR",
-    "REQUORUM_TABLE",
-    "REQUORUM_TIMERS",
-];
 
 /// Everything one agent needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +51,8 @@ pub struct Settings {
     pub timers: Timers,
     /// `REQUORUM_MODE`: `automatic` (default), `ask`, `off`.
     pub mode: Mode,
+    /// `REQUORUM_THRESHOLD`: `quorum` (default), `1/N`.
+    pub threshold: Threshold,
     /// `REQUORUM_MIN_MEMBERS`, default a quorum of the seats.
     pub min_members: Option<usize>,
     /// `REQUORUM_MAX_LOSS` in revisions, default no bound.
@@ -83,7 +69,7 @@ pub type Environment = BTreeMap<String, String>;
 /// # Errors
 /// [`Code::Usage`], with a sentence that names the variable.
 pub fn settle(env: &Environment) -> Result<Settings, Problem> {
-    refuse_unknown(env)?;
+    names::refuse_unknown(env)?;
     let name = required(env, "ETCD_NAME", "this node's name in ETCD_INITIAL_CLUSTER")?;
     let peers = pairs(
         "ETCD_INITIAL_CLUSTER",
@@ -113,6 +99,7 @@ pub fn settle(env: &Environment) -> Result<Settings, Problem> {
         instance: instance(env)?,
         timers: timers(env)?,
         mode: mode(env)?,
+        threshold: threshold(env)?,
         min_members: number(env, "REQUORUM_MIN_MEMBERS", 1..=SLOTS_MAX as u64)?.map(|n| n as usize),
         max_loss: number(env, "REQUORUM_MAX_LOSS", 0..=u64::MAX)?,
         hold: env.get("REQUORUM_HOLD").cloned(),
@@ -171,22 +158,6 @@ fn listen(advertised: &str) -> String {
         }
         Some(_) | None => advertised.to_owned(),
     }
-}
-
-fn refuse_unknown(env: &Environment) -> Result<(), Problem> {
-    let unknown =
-        env.keys().find(|key| key.starts_with("REQUORUM_") && !OURS.contains(&key.as_str()));
-    let Some(unknown) = unknown else { return Ok(()) };
-    let nearest =
-        OURS.iter().max_by_key(|known| likeness(known, unknown)).copied().unwrap_or_default();
-    Err(Problem::new(Code::Usage, format!("{unknown} is no setting; did you mean {nearest}?")))
-}
-
-/// How alike two names are: the letters they share at both ends.
-fn likeness(one: &str, other: &str) -> usize {
-    let head = one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
-    let tail = one.bytes().rev().zip(other.bytes().rev()).take_while(|(a, b)| a == b).count();
-    head + tail
 }
 
 /// `name=url,name=url` in the order written.
@@ -308,6 +279,14 @@ fn mode(env: &Environment) -> Result<Mode, Problem> {
     }
 }
 
+fn threshold(env: &Environment) -> Result<Threshold, Problem> {
+    match env.get("REQUORUM_THRESHOLD").map_or("quorum", String::as_str) {
+        "quorum" => Ok(Threshold::Quorum),
+        "1/N" => Ok(Threshold::OneNth),
+        other => Err(wrong("REQUORUM_THRESHOLD", other, "`quorum` or `1/N`")),
+    }
+}
+
 fn number(
     env: &Environment,
     key: &str,
@@ -357,6 +336,7 @@ mod tests {
             ("REQUORUM_STATE_DIR", "/var/lib/etcd/requorum"),
             ("REQUORUM_TIMERS", "fast"),
             ("REQUORUM_MODE", "yes"),
+            ("REQUORUM_THRESHOLD", "half"),
             ("REQUORUM_MIN_MEMBERS", "0"),
             ("REQUORUM_MAX_LOSS", "-1"),
         ];
@@ -373,13 +353,5 @@ mod tests {
         assert_eq!(listen("https://etcd0.internal:2380"), "https://0.0.0.0:2380");
         assert_eq!(listen("http://10.0.0.1:2380"), "http://10.0.0.1:2380");
         assert_eq!(listen("http://[::1]:2380"), "http://[::1]:2380");
-    }
-
-    #[test]
-    fn a_typing_error_is_offered_the_nearest_name() {
-        let mut env = sound();
-        env.insert("REQUORUM_MIN_MEMBER".into(), "2".into());
-        let problem = settle(&env).expect_err("unknown");
-        assert!(problem.sentence.contains("did you mean REQUORUM_MIN_MEMBERS?"), "{problem}");
     }
 }

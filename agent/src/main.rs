@@ -3,7 +3,6 @@
 use agent::{
     adapters::{
         aws::{self, Clients},
-        conditions,
         disk::Disk,
         dynamodb::DynamoTable,
         etcd_client::EtcdClient,
@@ -16,13 +15,9 @@ use agent::{
         etcdadm::{self, Spoken},
     },
     config::{self, Settings},
-    driver::Ports,
+    driver::{Ports, conditions},
     exit::{Code, Problem},
-    ports::{
-        machine::Machine,
-        object_store::{ObjectStore, StoreError},
-        registry::Registry,
-    },
+    ports::{machine::Machine, object_store::StoreError},
     render,
 };
 use async_trait::async_trait;
@@ -59,9 +54,10 @@ async fn run(cli: Cli) -> Result<(), Problem> {
     let doors = RealDoors { etcd: etcd.clone() };
     if let Verb::Agent { bootstrap, create_table } = cli.verb {
         let settings = settings?;
+        cli::agent::refuse_tls(&settings)?;
         let _lock = cli::agent::lock_state_dir(&settings)?;
-        let ports = proven_ports(&settings, &doors, create_table).await?;
-        return cli::agent::run(&settings, ports, bootstrap).await;
+        let (ports, proven) = proven_ports(&settings, &doors, create_table).await?;
+        return cli::agent::run(&settings, ports, bootstrap, proven).await;
     }
     let state_dir = config::state_dir(&env);
     let context = Context { settings, state_dir, output: cli.output, etcd, doors: &doors };
@@ -105,37 +101,51 @@ impl Doors for RealDoors {
     }
 }
 
-/// The ports, after the stores were seen to honour conditions.
+/// The ports of an agent, and whether the stores were seen to honour conditions.
 async fn proven_ports(
     settings: &Settings,
     doors: &RealDoors,
     create_table: bool,
-) -> Result<Ports, Problem> {
+) -> Result<(Ports, bool), Problem> {
     let ports = doors.ports(settings).await?;
+    ports.snapshots.tools().await.map_err(|error| {
+        Problem::new(Code::Usage, "etcd's tools are not what a restore needs")
+            .because(error)
+            .next("install etcd, etcdctl and etcdutl 3.5.10 or newer, or set REQUORUM_ETCD_DIR")
+    })?;
+    if let Err(error) = ports.snapshots.clear_scratch().await {
+        tracing::warn!(%error, "what an earlier agent left in the data dir can't be removed");
+    }
     if create_table {
         let created = ports.registry.create_table().await;
         created.map_err(|error| cli::agent::store_problem("the lock table", &error))?;
     }
-    prove_conditions(settings, &*ports.store, &*ports.registry).await?;
-    Ok(ports)
+    match prove_conditions(settings, &ports).await {
+        Ok(proven) => Ok((ports, proven)),
+        Err(problem) if has_run(&ports).await => {
+            // its etcd must be kept running whatever the stores say (protocol.md 1.4, boot rule 2);
+            // the core decides nothing before it has proven them itself
+            tracing::warn!(cause = problem.cause, "automation is off: {}", problem.sentence);
+            Ok((ports, false))
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Whether this machine ever ran a member.
+async fn has_run(ports: &Ports) -> bool {
+    ports.machine.memory().await.is_ok_and(|memory| memory.ran.is_some())
 }
 
 /// A store that ignores conditions would elect two leaders: automation is refused. One that gives
 /// no answer now is tried again and again by the agent itself, which decides nothing meanwhile.
-async fn prove_conditions(
-    settings: &Settings,
-    store: &dyn ObjectStore,
-    table: &dyn Registry,
-) -> Result<(), Problem> {
-    let probe = format!("probe/{}", settings.instance);
-    match conditions::probe(store, &settings.prefix, table, &probe).await {
-        Ok(()) => Ok(()),
+async fn prove_conditions(settings: &Settings, ports: &Ports) -> Result<bool, Problem> {
+    let rows = conditions::rows_of(&settings.instance);
+    match conditions::probe(&*ports.store, &settings.prefix, &*ports.registry, &rows).await {
+        Ok(()) => Ok(true),
         Err(conditions::ProbeError::Unknown(StoreError::Unavailable(error))) => {
-            tracing::warn!(
-                error,
-                "the stores do not answer yet; whether they honour conditions is not proven"
-            );
-            Ok(())
+            tracing::warn!(error, "the stores do not answer yet; automation is off until they do");
+            Ok(false)
         }
         Err(conditions::ProbeError::Unknown(error)) => {
             Err(cli::agent::store_problem("a store", &error))

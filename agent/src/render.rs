@@ -7,12 +7,11 @@
 use crate::{
     exit::Problem,
     local::{
-        Told,
+        Saved, Told,
         check::{Check, Looked},
         documents::{Member, Status},
     },
 };
-use protocol::manifest::Manifest;
 use std::fmt::Write as _;
 
 /// How documents are shown.
@@ -20,7 +19,7 @@ use std::fmt::Write as _;
 pub enum Output {
     /// For people.
     Table,
-    /// For machines; the schemas are in `local/` and only grow.
+    /// For machines; deploy/SCHEMAS.md has the schemas; they only grow.
     Json,
 }
 
@@ -61,25 +60,16 @@ pub fn told(told: &Told, output: Output) {
 }
 
 /// A snapshot that was saved and verified.
-pub fn saved(manifest: &Manifest, output: Output) {
+pub fn saved(saved: &Saved, output: Output) {
     match output {
         Output::Table => println!(
             "saved and verified: revision {}, {} bytes, sha256 {}\n  {}",
-            manifest.revision,
-            manifest.size,
-            manifest.sha256.short(),
-            manifest.key()
+            saved.revision,
+            saved.size,
+            saved.sha256.get(..12).unwrap_or(&saved.sha256),
+            saved.key
         ),
-        Output::Json => {
-            let document = serde_json::json!({
-                "schema": "requorum.saved/1",
-                "key": manifest.key(),
-                "revision": manifest.revision,
-                "size": manifest.size,
-                "sha256": manifest.sha256.to_string(),
-            });
-            println!("{}", json_text(&document));
-        }
+        Output::Json => println!("{}", json_text(saved)),
     }
 }
 
@@ -209,6 +199,9 @@ pub fn status_text(status: &Status) -> String {
     text.push('\n');
     if let Some(paused) = &status.paused {
         let _ = write!(text, "\n  paused    {paused}");
+    }
+    if let Some(drift) = &status.drift {
+        let _ = write!(text, "\n  drift     {drift}");
     }
     if let Some(snapshot) = &status.newest_snapshot {
         let _ = write!(text, "\n  snapshot  revision {}  {}", snapshot.revision, snapshot.key);

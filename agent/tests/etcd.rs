@@ -17,8 +17,8 @@ fn adapter() -> EtcdClient {
     EtcdClient::new(Duration::from_secs(2), Duration::from_secs(2))
 }
 
-async fn status(door: &Door, check_at: Option<u64>) -> Status {
-    match adapter().probe(door, check_at).await {
+async fn status(door: &Door) -> Status {
+    match adapter().probe(door).await {
         Answer::Status(status) => status,
         Answer::Silent => panic!("{door:?} is silent"),
     }
@@ -42,20 +42,20 @@ async fn a_quorum_proves_itself_and_members_agree_on_their_content() {
     for member in &cluster.members {
         let door = Door::Client(member.client_url.clone());
         let seen = in_the_end("the member has applied all", async || {
-            Some(status(&door, Some(head)).await).filter(|seen| seen.revision == head)
+            Some(status(&door).await).filter(|seen| seen.revision == head)
         })
         .await;
         assert!(seen.linearizable, "{}", member.name);
         assert!(seen.leader.is_some() && !seen.learner && seen.alarms.is_empty());
         assert!(seen.term > 0 && seen.applied > 0);
         assert!(seen.version.starts_with("3."), "{}", seen.version);
-        let check = seen.check.expect("a check at the head");
+        let check = adapter().check(&door, head).await.expect("a check at the head");
         assert_eq!((check.revision, check.live_keys), (head, 20));
         assert_eq!(adapter().live_keys(&door, head).await, Ok(20));
         let (revision, _, hash) = adapter().hash_kv(&door, 0).await.expect("a hash");
         assert_eq!((revision, hash), (head, check.hash_kv));
         hashes.push(hash);
-        assert!(status(&door, Some(head + 1)).await.check.is_none(), "the future has no hash");
+        assert!(adapter().check(&door, head + 1).await.is_err(), "the future has no hash");
         assert!(adapter().live_keys(&door, head + 1).await.is_err(), "nor a count");
     }
     assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "{hashes:?}");
@@ -67,16 +67,17 @@ async fn without_a_quorum_a_member_still_answers_and_still_gives_a_snapshot() {
     let head = put(&cluster.members[0].client_url, 5).await;
     let door = Door::Client(cluster.members[0].client_url.clone());
     in_the_end("the survivor knows of all writes", async || {
-        Some(status(&door, None).await).filter(|seen| seen.revision == head)
+        Some(status(&door).await).filter(|seen| seen.revision == head)
     })
     .await;
     cluster.members[1].kill();
     cluster.members[2].kill();
 
-    let seen = status(&door, Some(head)).await;
+    let seen = status(&door).await;
     assert!(!seen.linearizable);
     assert_eq!(seen.revision, head);
-    assert_eq!(seen.check.map(|check| check.live_keys), Some(5), "its own content is readable");
+    let check = adapter().check(&door, head).await.expect("its own content is readable");
+    assert_eq!(check.live_keys, 5);
     assert!(adapter().members(&door).await.is_err(), "a list without a quorum is no list");
     assert!(adapter().compact(&door, 0).await.is_err());
 
@@ -95,22 +96,22 @@ async fn a_dead_and_a_paused_member_are_silent() {
     let mut cluster = Cluster::start(3).await;
     let paused = Door::Client(cluster.members[1].client_url.clone());
     cluster.members[1].pause();
-    assert_eq!(adapter().probe(&paused, None).await, Answer::Silent);
+    assert_eq!(adapter().probe(&paused).await, Answer::Silent);
     let error = adapter().members(&paused).await.expect_err("it can't answer");
     assert!(error.0.contains("no answer within"), "{error}");
     cluster.members[1].kill();
-    assert_eq!(adapter().probe(&paused, None).await, Answer::Silent);
+    assert_eq!(adapter().probe(&paused).await, Answer::Silent);
     let file = cluster.dir().join("snapshot.db");
     adapter().snapshot(&paused, &file).await.expect_err("nobody is there");
     assert!(!file.exists(), "a failed snapshot leaves nothing");
-    assert_eq!(adapter().probe(&Door::Client("no url".into()), None).await, Answer::Silent);
+    assert_eq!(adapter().probe(&Door::Client("no url".into())).await, Answer::Silent);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_is_replaced_and_each_step_may_be_repeated() {
     let mut cluster = Cluster::start(3).await;
     let door = Door::Client(cluster.members[0].client_url.clone());
-    let victim = status(&Door::Client(cluster.members[2].client_url.clone()), None).await;
+    let victim = status(&Door::Client(cluster.members[2].client_url.clone())).await;
     cluster.members[2].kill();
     for _ in 0..2 {
         in_the_end("the dead voter is removed", async || {
@@ -150,17 +151,17 @@ async fn only_no_space_is_disarmed() {
     let cluster = Cluster::start(1).await;
     let url = cluster.members[0].client_url.clone();
     let door = Door::Client(url.clone());
-    let id = status(&door, None).await.member_id.0;
+    let id = status(&door).await.member_id.0;
     let mut client = Client::connect([url], None).await.expect("a client");
     for kind in [AlarmType::Nospace, AlarmType::Corrupt] {
         let mut options = AlarmOptions::new();
         options.with_member(id);
         client.alarm(AlarmAction::Activate, kind, Some(options)).await.expect("an alarm");
     }
-    assert_eq!(status(&door, None).await.alarms, [Alarm::NoSpace, Alarm::Corrupt]);
+    assert_eq!(status(&door).await.alarms, [Alarm::NoSpace, Alarm::Corrupt]);
     for _ in 0..2 {
         adapter().disarm_no_space(&door).await.expect("disarmed");
-        assert_eq!(status(&door, None).await.alarms, [Alarm::Corrupt]);
+        assert_eq!(status(&door).await.alarms, [Alarm::Corrupt]);
     }
 }
 
@@ -187,7 +188,7 @@ async fn a_quarantined_member_is_reached_through_its_socket_alone() {
     let member = Member::quarantined(cluster.dir(), &socket);
     cluster.members.push(member);
     let door = Door::Socket(socket);
-    let seen = in_the_end("it serves", async || match adapter().probe(&door, None).await {
+    let seen = in_the_end("it serves", async || match adapter().probe(&door).await {
         Answer::Status(status) if status.linearizable => Some(status),
         Answer::Status(_) | Answer::Silent => None,
     })
@@ -200,5 +201,5 @@ async fn a_quarantined_member_is_reached_through_its_socket_alone() {
     let streamed = adapter().snapshot(&door, &file).await.expect("a snapshot");
     assert!(streamed.size > 0);
     cluster.members[0].kill();
-    assert_eq!(adapter().probe(&door, None).await, Answer::Silent, "no old connection answers");
+    assert_eq!(adapter().probe(&door).await, Answer::Silent, "no old connection answers");
 }

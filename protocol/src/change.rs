@@ -11,7 +11,7 @@ use crate::{
     plan::Plan,
     registry::{
         Attest, Change, Ctrl, Evidence, Fence, Guard, Lease, Owner, Parked, Phase, Pin,
-        RecordChange, Restored, Row, Salvage, Scalar, SlotRecord,
+        RecordChange, Restored, Row, Salvage, Scalar, SlotRecord, Stage,
     },
 };
 use alloc::{borrow::ToOwned, string::String, vec, vec::Vec};
@@ -148,6 +148,7 @@ fn incarnation(ctrl: &Ctrl, plan: &Plan, pin: &Pin) -> Ctrl {
         request: None,
         op: None,
         intent: None,
+        drift: None,
         parked: None,
         approved: None,
         resume: None,
@@ -276,10 +277,15 @@ pub fn claim(slot: Slot, before: &SlotRecord, owner: Owner) -> Change {
 }
 
 /// What a first start of a member of `ctrl.inc` must find (protocol.md 1.7 "first start"): nobody
-/// ran it, and no fence stands against it. `removed` is the member whose place it takes.
+/// ran it, and no fence stands against it. Within an incarnation only a member that an operation
+/// has taken out may be followed by another on its seat.
 pub fn first_start(ctrl: &Ctrl, slot: Slot, before: &SlotRecord, me: &Owner, ran: Ran) -> Change {
     assert_eq!(ran.inc, ctrl.inc, "only the recorded incarnation is ever started");
-    let removed = ctrl.op.as_ref().filter(|op| op.slot == slot).and_then(|op| op.removed);
+    let is_past_removed =
+        ctrl.op.as_ref().is_some_and(|op| op.slot == slot && op.stage >= Stage::Added);
+    let is_member = |id| ctrl.members.iter().any(|member| member.id == id);
+    let before_it = before.ran.as_ref().map(|ran| ran.member_id);
+    let removed = before_it.filter(|id| is_past_removed && !is_member(*id));
     let aborted =
         ctrl.aborted.filter(|aborted| aborted.inc == ctrl.inc).map_or(0, |aborted| aborted.attempt);
     let mut unrun = vec![Guard::Absent("ran"), Guard::Below("ran.inc", ctrl.inc)];

@@ -7,10 +7,10 @@
 
 use crate::{
     cluster::{Member, MemberId},
-    manifest::{Manifest, Reason},
+    manifest::Reason,
     observation::{InAttempt, Ran},
     plan::Plan,
-    registry::{Change, Pin},
+    registry::{Change, Pin, Source},
     vote::Vote,
 };
 use alloc::{string::String, vec::Vec};
@@ -39,6 +39,8 @@ pub enum Lane {
     reason = "a handful live at a time; boxes would hide the record"
 )]
 pub enum Effect {
+    /// Prove that both stores honour conditions. Must precede every other write.
+    Prove,
     /// Read `cluster.json`: which uid lives under this prefix?
     Discover,
     /// Read all records of the uid, consistently.
@@ -117,8 +119,8 @@ pub enum Effect {
         /// Keys known from votes and slots.
         pointers: Vec<String>,
     },
-    /// Download a candidate and prove that it restores.
-    Verify(Manifest),
+    /// Download a snapshot and prove that it is whole and holds the revision it should.
+    Verify(Source),
 
     /// Read the member list behind a linearizable read.
     ListMembers,
@@ -193,6 +195,7 @@ impl Effect {
     /// What it does, in a word or two.
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Prove => "prove the stores",
             Self::Discover => "discover",
             Self::ReadRegistry => "read the table",
             Self::Write(change) => change.name,
@@ -228,7 +231,9 @@ impl Effect {
     /// The lane it runs in.
     pub const fn lane(&self) -> Lane {
         match self {
-            Self::Discover | Self::ReadRegistry | Self::Write(_) | Self::Found(_) => Lane::Registry,
+            Self::Prove | Self::Discover | Self::ReadRegistry | Self::Write(_) | Self::Found(_) => {
+                Lane::Registry
+            }
             Self::Exchange(_) => Lane::Votes,
             Self::Look { .. } => Lane::Look,
             Self::Stop

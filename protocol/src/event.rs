@@ -30,9 +30,13 @@ pub enum Event {
         /// What it brought.
         outcome: Outcome,
     },
-    /// The operator speaks through the local socket.
-    Operator(Command),
+    /// The operator speaks through the local socket; the answer bears the same ticket.
+    Operator(Ticket, Command),
 }
+
+/// Which word an answer is to; the driver numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
 
 /// What an effect brought.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

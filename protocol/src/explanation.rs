@@ -34,6 +34,24 @@ pub enum Code {
     Foreign,
     /// The bucket names a cluster that the table does not know.
     RegistryLost,
+    /// The lock table or the bucket gives no answer, or forbids it.
+    StoreUnreachable,
+    /// A record can't be understood, by this version or by any.
+    RecordUnreadable,
+    /// The bucket no longer knows the cluster that the table has.
+    BucketLost,
+    /// More members failed than the configured threshold tolerates.
+    AboveThreshold,
+    /// It is not proven that the stores honour conditional writes.
+    StoresUnproven,
+    /// Nobody acts here: a command looks on its own.
+    Observing,
+    /// The stores are silent; this machine goes by its own record.
+    WithoutStores,
+    /// etcd's members are not those on record.
+    MembershipDrift,
+    /// This node's settings name other seats than the cluster has.
+    SeatsDiffer,
     /// The cluster was never founded.
     NotFounded,
     /// This agent's name has no seat.
@@ -107,6 +125,15 @@ impl Code {
             Self::Blind => "BLIND",
             Self::Foreign => "FOREIGN",
             Self::RegistryLost => "REGISTRY_LOST",
+            Self::StoreUnreachable => "STORE_UNREACHABLE",
+            Self::RecordUnreadable => "RECORD_UNREADABLE",
+            Self::BucketLost => "BUCKET_LOST",
+            Self::AboveThreshold => "ABOVE_THRESHOLD",
+            Self::StoresUnproven => "STORES_UNPROVEN",
+            Self::Observing => "OBSERVING",
+            Self::WithoutStores => "WITHOUT_STORES",
+            Self::MembershipDrift => "MEMBERSHIP_DRIFT",
+            Self::SeatsDiffer => "SEATS_DIFFER",
             Self::NotFounded => "NOT_FOUNDED",
             Self::NoSeat => "NO_SEAT",
             Self::SeatTaken => "SEAT_TAKEN",

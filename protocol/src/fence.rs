@@ -24,7 +24,7 @@ pub struct Standing {
     pub fenced: Vec<(Slot, Evidence)>,
     /// Seats with a readable log of this incarnation, not attested away.
     pub intact: Vec<Slot>,
-    /// Seats of members without a fence.
+    /// Seats without a fence.
     pub missing: Vec<Slot>,
     /// Seats that may hold an intact member but don't show one: no fence, or a log that could not
     /// be read.
@@ -33,42 +33,103 @@ pub struct Standing {
     pub blocks: bool,
     /// Configurations that are not blocked yet, with the member ids that are not fenced.
     pub open_configs: Vec<Vec<MemberId>>,
+    /// The intact members alone are a quorum of a configuration that may be active: a plain restart
+    /// suffices (protocol.md 1.8, S8).
+    pub recoverable: bool,
+    /// So are the intact ones together with those that are waited for.
+    pub may_recover: bool,
 }
 
-/// Counts the fences of the present attempt.
+/// Counts the fences of the present attempt. A seat counts whether its member is on record, only
+/// intended, or just being put there: etcd may count it already (protocol.md 1.9).
 pub fn standing(ctrl: &Ctrl, records: &Records) -> Standing {
-    let fences: Vec<(Slot, Fence)> = seats_concerned(ctrl)
-        .into_iter()
-        .filter_map(|slot| Some((slot, valid(ctrl, records, slot)?)))
-        .collect();
+    let seats = seats_concerned(ctrl);
+    let fences: Vec<(Slot, Fence)> =
+        seats.iter().filter_map(|slot| Some((*slot, valid(ctrl, records, *slot)?))).collect();
     let fenced_ids: BTreeSet<MemberId> = fences
         .iter()
-        .filter_map(|(slot, fence)| fenced_member(ctrl, records, *slot, fence))
+        .flat_map(|(slot, fence)| fenced_members(ctrl, records, *slot, fence))
         .collect();
-    let open_configs: Vec<Vec<MemberId>> = configurations(ctrl, &fences)
-        .into_iter()
+    let configs = configurations(ctrl, &fences);
+    let open_configs: Vec<Vec<MemberId>> = configs
+        .iter()
         .filter(|config| !is_blocked(config, &fenced_ids))
-        .map(|config| config.into_iter().filter(|id| !fenced_ids.contains(id)).collect())
+        .map(|config| config.iter().copied().filter(|id| !fenced_ids.contains(id)).collect())
         .collect();
     let fence_of = |slot: Slot| fences.iter().find(|(at, _)| *at == slot).map(|(_, fence)| fence);
-    let members: Vec<Slot> = ctrl.members.iter().map(|member| member.slot).collect();
-    let is_intact = |slot: Slot| {
-        let readable = fence_of(slot)
+    let is_intact = |slot: &Slot| {
+        let readable = fence_of(*slot)
             .is_some_and(|fence| fence.kind == Evidence::Consent && fence.log.is_some());
-        readable && !records.is_attested(slot, ctrl.inc)
+        let counts = members_at(ctrl, records, *slot)
+            .iter()
+            .any(|id| configs.iter().any(|config| config.contains(id)));
+        readable && counts && !records.is_attested(*slot, ctrl.inc)
     };
-    let unread = |slot: Slot| match fence_of(slot) {
+    let unread = |slot: &Slot| match fence_of(*slot) {
         None => true,
         Some(fence) => fence.kind == Evidence::Consent && fence.log.is_none(),
     };
+    let intact: Vec<Slot> = seats.iter().copied().filter(is_intact).collect();
+    let waited: Vec<Slot> = seats.iter().copied().filter(unread).collect();
+    let ids = |slots: &[Slot]| -> BTreeSet<MemberId> {
+        slots.iter().flat_map(|slot| members_at(ctrl, records, *slot)).collect()
+    };
+    let (sure, possible) = (ids(&intact), &ids(&intact) | &ids(&waited));
+    let may_be_alive = configs_that_may_live(ctrl, &configs, &fences, &sure);
+    let live_in =
+        |ids: &BTreeSet<MemberId>| may_be_alive.iter().any(|config| is_quorum(config, ids));
     Standing {
-        intact: members.iter().copied().filter(|slot| is_intact(*slot)).collect(),
-        missing: members.iter().copied().filter(|slot| fence_of(*slot).is_none()).collect(),
-        waited: members.iter().copied().filter(|slot| unread(*slot)).collect(),
+        missing: seats.iter().copied().filter(|slot| fence_of(*slot).is_none()).collect(),
         blocks: !ctrl.members.is_empty() && open_configs.is_empty(),
         fenced: fences.iter().map(|(slot, fence)| (*slot, fence.kind)).collect(),
+        recoverable: live_in(&sure),
+        may_recover: live_in(&possible),
+        intact,
+        waited,
         open_configs,
     }
+}
+
+/// Which members the machine on a seat may run: the one it put on record, else those that are
+/// planned there.
+fn members_at(ctrl: &Ctrl, records: &Records, slot: Slot) -> Vec<MemberId> {
+    let ran = records.slot(slot).ran.filter(|ran| ran.inc == ctrl.inc).map(|ran| ran.member_id);
+    let planned = ctrl.members.iter().chain(ctrl.intent.iter().flatten());
+    match ran {
+        Some(ran) => alloc::vec![ran],
+        None => planned.filter(|member| member.slot == slot).map(|member| member.id).collect(),
+    }
+}
+
+/// The configurations in which a plain restart could bring a quorum back: the recorded one, those
+/// that a fenced log shows, and an intended one unless it is shown never to have been committed.
+/// Its change needs a quorum of the recorded voters, each with the entry in its log; where the
+/// intact logs meet every such quorum, one of them would show it (protocol.md 1.4).
+fn configs_that_may_live<'a>(
+    ctrl: &Ctrl,
+    configs: &'a BTreeSet<Vec<MemberId>>,
+    fences: &[(Slot, Fence)],
+    intact: &BTreeSet<MemberId>,
+) -> Vec<&'a Vec<MemberId>> {
+    let recorded = ids_of(&ctrl.members);
+    let told = is_blocked(&recorded, intact);
+    let logged = |config: &Vec<MemberId>| {
+        fences
+            .iter()
+            .filter_map(|(_, fence)| fence.log.as_ref())
+            .any(|log| log.configs.contains(config))
+    };
+    configs.iter().filter(|config| **config == recorded || !told || logged(config)).collect()
+}
+
+/// A configuration as its sorted ids.
+fn ids_of(members: &[crate::cluster::Member]) -> Vec<MemberId> {
+    let set: BTreeSet<MemberId> = members.iter().map(|member| member.id).collect();
+    set.into_iter().collect()
+}
+
+fn is_quorum(config: &[MemberId], ids: &BTreeSet<MemberId>) -> bool {
+    config.iter().filter(|id| ids.contains(id)).count() >= quorum(config.len())
 }
 
 /// Seats whose members may vote in etcd: recorded, intended, or being replaced.
@@ -86,26 +147,21 @@ fn valid(ctrl: &Ctrl, records: &Records, slot: Slot) -> Option<Fence> {
 }
 
 /// F2: which member a slot's fence stands for. A seat that never ran this incarnation stands for
-/// the member that was meant to sit there.
-fn fenced_member(ctrl: &Ctrl, records: &Records, slot: Slot, fence: &Fence) -> Option<MemberId> {
-    let planned = ctrl.members.iter().find(|member| member.slot == slot).map(|member| member.id);
+/// whoever was meant to sit there.
+fn fenced_members(ctrl: &Ctrl, records: &Records, slot: Slot, fence: &Fence) -> Vec<MemberId> {
     let ran = records.slot(slot).ran.filter(|ran| ran.inc == ctrl.inc).map(|ran| ran.member_id);
     match fence.kind {
-        Evidence::Consent | Evidence::DataLost => ran,
-        Evidence::NeverRan => planned,
-        Evidence::Attested => ran.or(planned),
+        Evidence::Consent | Evidence::DataLost => ran.into_iter().collect(),
+        Evidence::NeverRan if ran.is_some() => Vec::new(),
+        Evidence::NeverRan | Evidence::Attested => members_at(ctrl, records, slot),
     }
 }
 
 /// Every set of voters that etcd may go by: recorded, intended, and what fenced logs show. One
 /// pass is the fixpoint here: all fences are in hand, and configurations add no fences.
 fn configurations(ctrl: &Ctrl, fences: &[(Slot, Fence)]) -> BTreeSet<Vec<MemberId>> {
-    let ids = |members: &[crate::cluster::Member]| {
-        let set: BTreeSet<MemberId> = members.iter().map(|member| member.id).collect();
-        set.into_iter().collect::<Vec<MemberId>>()
-    };
-    let recorded =
-        core::iter::once(ids(&ctrl.members)).chain(ctrl.intent.iter().map(|intent| ids(intent)));
+    let intended = ctrl.intent.iter().map(|intent| ids_of(intent));
+    let recorded = core::iter::once(ids_of(&ctrl.members)).chain(intended);
     let logged = fences
         .iter()
         .filter_map(|(_, fence)| fence.log.as_ref())
@@ -129,8 +185,112 @@ pub fn best_log(ctrl: &Ctrl, records: &Records, intact: &[Slot]) -> Option<(Slot
     })
 }
 
-/// Whether so many intact members are there, or may be, that a plain restart can bring the quorum
-/// back: then nothing is restored (protocol.md 1.8, S8).
-pub fn restart_suffices(ctrl: &Ctrl, intact: usize) -> bool {
-    intact >= quorum(ctrl.members.len())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cluster::{Instance, Member},
+        observation::Ran,
+        registry::{Attest, Operation, SlotRecord, Stage},
+    };
+    use alloc::vec;
+
+    const B: Member = Member { slot: Slot(1), id: MemberId(0xb) };
+    const C: Member = Member { slot: Slot(2), id: MemberId(0xc) };
+    /// Takes the place of the member that was on seat 0.
+    const L: Member = Member { slot: Slot(0), id: MemberId(0x1) };
+
+    /// Seat 0 is refilled: L may have been promoted.
+    fn promoting() -> Ctrl {
+        let op = Operation {
+            slot: L.slot,
+            removed: None,
+            added: Some(L.id),
+            stage: Stage::Promoting,
+            because: "its data is lost".into(),
+        };
+        let seated = Ctrl::seated("uid".into(), Vec::new());
+        let (members, intent) = (vec![B, C], Some(vec![B, C, L]));
+        Ctrl { inc: 1, attempt: 1, opened: true, members, intent, op: Some(op), ..seated }
+    }
+
+    fn log(configs: &[&[Member]]) -> LogSummary {
+        let configs = configs.iter().map(|config| ids_of(config)).collect();
+        LogSummary { last_term: 2, last_index: 9, commit: 9, configs }
+    }
+
+    fn fenced(member: Member, kind: Evidence, log: Option<LogSummary>) -> (Slot, SlotRecord) {
+        let instance = Instance("i".into());
+        let ran = Ran {
+            inc: 1,
+            instance: instance.clone(),
+            member_id: member.id,
+            plan: "".into(),
+            fs: "fs".into(),
+        };
+        let fence = Fence { inc: 1, attempt: 1, kind, instance, log };
+        (member.slot, SlotRecord { ran: Some(ran), fence: Some(fence), ..SlotRecord::default() })
+    }
+
+    fn of(slots: Vec<(Slot, SlotRecord)>) -> Standing {
+        let ctrl = promoting();
+        standing(&ctrl, &Records { ctrl: Some(ctrl.clone()), slots })
+    }
+
+    #[test]
+    fn a_member_that_was_just_promoted_makes_a_quorum_with_another() {
+        let (new, old): (&[Member], &[Member]) = (&[B, C, L], &[B, C]);
+        let found = of(vec![
+            fenced(B, Evidence::Consent, Some(log(&[old, new]))),
+            fenced(C, Evidence::DataLost, None),
+            fenced(L, Evidence::Consent, Some(log(&[new]))),
+        ]);
+        assert!(found.blocks && found.recoverable, "{found:?}");
+        assert_eq!(found.intact, [L.slot, B.slot]);
+    }
+
+    #[test]
+    fn a_promotion_that_no_intact_log_shows_never_happened() {
+        let old: &[Member] = &[B, C];
+        let found = of(vec![
+            fenced(B, Evidence::Consent, Some(log(&[old]))),
+            fenced(C, Evidence::DataLost, None),
+            fenced(L, Evidence::Consent, Some(log(&[old]))),
+        ]);
+        assert!(found.blocks && !found.recoverable && !found.may_recover, "{found:?}");
+        assert_eq!(
+            found.intact,
+            [L.slot, B.slot],
+            "a learner's log is worth salvaging all the same"
+        );
+    }
+
+    #[test]
+    fn a_promoted_member_that_is_silent_is_waited_for_or_attested() {
+        let new: &[Member] = &[B, C, L];
+        let (slot, record) = fenced(L, Evidence::Consent, None);
+        let silent = SlotRecord { fence: None, ..record };
+        let seen = |silent: SlotRecord| {
+            of(vec![
+                fenced(B, Evidence::Consent, Some(log(&[new]))),
+                fenced(C, Evidence::DataLost, None),
+                (slot, silent),
+            ])
+        };
+        let found = seen(silent.clone());
+        assert_eq!((found.missing.as_slice(), found.waited.as_slice()), (&[slot][..], &[slot][..]));
+        assert!(found.may_recover && !found.recoverable, "{found:?}");
+        let by = |text: &str| text.into();
+        let attest =
+            Attest { inc: 1, instance: Instance("i".into()), by: by("op"), because: by("") };
+        let fence = Fence {
+            inc: 1,
+            attempt: 1,
+            kind: Evidence::Attested,
+            instance: Instance("i".into()),
+            log: None,
+        };
+        let found = seen(SlotRecord { attest: Some(attest), fence: Some(fence), ..silent });
+        assert!(found.blocks && !found.may_recover, "{found:?}");
+    }
 }

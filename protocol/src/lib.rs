@@ -18,6 +18,7 @@ pub mod vote;
 pub mod registry;
 pub mod named;
 pub mod tally;
+pub mod boot;
 pub mod lease;
 pub mod fence;
 pub mod manifest;

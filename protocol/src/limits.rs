@@ -12,8 +12,22 @@ pub const SLOTS_MAX: usize = 9;
 pub const ABORTS_PER_WINDOW: u32 = 3;
 /// Least `--bump-revision` of a restore (etcd.md 3.2; the customary value).
 pub const BUMP_MIN: u64 = 1_000_000_000;
+/// Highest revision that anybody is believed: etcd counts in int64, and 2^62 leaves room for some
+/// 4 * 10^9 restores with their bumps. A vote may say anything (protocol.md S21).
+pub const REVISION_MAX: u64 = 1 << 62;
+/// Copies of a member's data that etcd must refuse before the data counts as lost, or as not to be
+/// salvaged (protocol.md 1.4 "When data is lost").
+pub const REFUSALS: u32 = 3;
+/// Starts of etcd without an answer after which its data is tried on a copy.
+pub const STARTS_IN_VAIN: u32 = 5;
+/// Failures in a row after which a leader lets another try.
+pub const FAILURES_OF_A_LEADER: u32 = 5;
 /// Most older snapshots that a plan lists as the next candidates.
 pub const FALLBACKS_MAX: usize = 4;
+
+/// How long an operator's word waits for a scene to be weighed in; shorter than the asker's own
+/// patience, so that a word that was given up is not obeyed later.
+pub const WORD_PATIENCE: Span = Span::seconds(6);
 
 /// Timers of one cluster, milliseconds. `PRODUCTION` is what ships.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +64,10 @@ pub struct Timers {
     pub replace: Span,
     /// How often a snapshot is taken while all is well; zero: never by itself.
     pub snapshot: Span,
+    /// How long the stores are tried before a member starts on its own record (boot rule 2).
+    pub alone: Span,
+    /// How often the recorded members are compared with etcd's own list (protocol.md 1.4).
+    pub reconcile: Span,
 }
 
 impl Timers {
@@ -71,6 +89,8 @@ impl Timers {
         recover: Span::seconds(60),
         replace: Span::seconds(600),
         snapshot: Span::seconds(60),
+        alone: Span::seconds(30),
+        reconcile: Span::seconds(60),
     };
 
     /// Short windows for drills. The relations between the timers are those of `PRODUCTION`.
@@ -91,6 +111,8 @@ impl Timers {
         recover: Span::seconds(5),
         replace: Span::seconds(4),
         snapshot: Span::seconds(10),
+        alone: Span(3_000),
+        reconcile: Span::seconds(5),
     };
 
     const fn is_consistent(&self) -> bool {
@@ -101,6 +123,7 @@ impl Timers {
             && self.gather.0 < self.fence.0 // an attempt outlives its gathering
             && self.lin.0 <= self.confirm.0
             && self.drain.0 <= self.gather.0
+            && self.gap.0 < self.alone.0 // a store that was slow once is no silent store
     }
 }
 

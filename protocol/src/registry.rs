@@ -74,6 +74,8 @@ pub struct Ctrl {
     pub request: Option<Request>,
     /// The one membership operation under way.
     pub op: Option<Operation>,
+    /// How etcd's voters were last seen to differ from `members`, if they did.
+    pub drift: Option<String>,
     /// Why no act may begin, if the operator paused us.
     pub paused: Option<String>,
     /// Attempts aborted in a row; reset when one commits or the cluster is whole.
@@ -268,8 +270,8 @@ pub enum Evidence {
 pub struct Salvage {
     /// The attempt.
     pub attempt: u64,
-    /// Key of its manifest.
-    pub manifest: String,
+    /// Key of its manifest; `None`: etcd refuses a copy of the data, nothing can be had of it.
+    pub manifest: Option<String>,
 }
 
 /// A seat's report on its part of the plan.
@@ -438,6 +440,7 @@ impl Ctrl {
             source: None,
             request: None,
             op: None,
+            drift: None,
             paused: None,
             aborts: 0,
             parked: None,

@@ -7,7 +7,7 @@
 //! first and the salvage is one more snapshot (protocol.md 1.8, Recovery source).
 
 use crate::{
-    limits::{BUMP_MIN, FALLBACKS_MAX},
+    limits::{BUMP_MIN, FALLBACKS_MAX, REVISION_MAX},
     manifest::Manifest,
     observation::LogSummary,
     registry::{Ctrl, Pin, Source},
@@ -34,29 +34,61 @@ pub fn needs_salvage(best: Option<&LogSummary>, catalogue: &[Manifest]) -> bool 
 
 /// Chooses among the manifests of this incarnation, without those found bad.
 pub fn choose(ctrl: &Ctrl, catalogue: &[Manifest], bad: &[crate::cluster::Digest]) -> Choice {
-    let mut usable: Vec<&Manifest> = catalogue
-        .iter()
-        .filter(|manifest| {
-            manifest.uid == ctrl.uid && manifest.inc == ctrl.inc && !bad.contains(&manifest.sha256)
-        })
-        .collect();
-    usable.sort_by(|one, other| {
-        let key = |manifest: &Manifest| (manifest.revision, manifest.applied, manifest.sha256);
-        key(other).cmp(&key(one))
-    });
+    let mut usable = newest_first(ctrl, ctrl.inc, catalogue, bad);
+    usable.retain(|manifest| ctrl.cluster_id.is_none_or(|id| id == manifest.cluster_id));
+    if let Some(named) = ctrl.request.as_ref().and_then(|request| request.source.as_ref()) {
+        // what an operator names is restored, or nothing
+        let found = usable.iter().find(|manifest| manifest.key() == *named);
+        return found.map_or(Choice::None, |found| Choice::Manifest((*found).clone(), Vec::new()));
+    }
     // An incarnation that was never opened has served nobody: only what it was made from counts.
     match (ctrl.opened, usable.split_first(), &ctrl.source) {
-        (true, Some((best, rest)), _) => {
-            let fallbacks =
-                rest.iter().take(FALLBACKS_MAX).map(|manifest| manifest.key()).collect();
-            Choice::Manifest((*best).clone(), fallbacks)
-        }
+        (true, Some((best, rest)), _) => Choice::Manifest((*best).clone(), keys(rest)),
         (false, _, Some(source)) if source.object.is_none() => Choice::Again(source.clone()),
         (false, _, Some(source)) | (true, None, Some(source)) if is_usable(source, bad) => {
             Choice::Again(source.clone())
         }
         (_, _, _) => Choice::None,
     }
+}
+
+/// What takes the place of a pinned source that turned out unreadable: the newest of the ended
+/// incarnation that is not newer than it (protocol.md S12). Bumped above what the first plan would
+/// have shown.
+pub fn next_older(
+    ctrl: &Ctrl,
+    old: &Source,
+    catalogue: &[Manifest],
+    bad: &[crate::cluster::Digest],
+) -> Option<(Source, Vec<String>)> {
+    let usable = newest_first(ctrl, ctrl.inc.saturating_sub(1), catalogue, bad);
+    let older: Vec<&Manifest> =
+        usable.into_iter().filter(|manifest| manifest.revision <= old.revision).collect();
+    let (next, rest) = older.split_first()?;
+    Some((from_manifest(next, old.revision + old.bump), keys(rest)))
+}
+
+/// The snapshots of incarnation `inc` that are not known to be bad, the newest first.
+fn newest_first<'a>(
+    ctrl: &Ctrl,
+    inc: u64,
+    catalogue: &'a [Manifest],
+    bad: &[crate::cluster::Digest],
+) -> Vec<&'a Manifest> {
+    let is_usable = |manifest: &&Manifest| {
+        let ours = manifest.uid == ctrl.uid && manifest.inc == inc;
+        ours && manifest.revision <= REVISION_MAX && !bad.contains(&manifest.sha256)
+    };
+    let mut usable: Vec<&Manifest> = catalogue.iter().filter(is_usable).collect();
+    usable.sort_by(|one, other| {
+        let key = |manifest: &Manifest| (manifest.revision, manifest.applied, manifest.sha256);
+        key(other).cmp(&key(one))
+    });
+    usable
+}
+
+fn keys(manifests: &[&Manifest]) -> Vec<String> {
+    manifests.iter().take(FALLBACKS_MAX).map(|manifest| manifest.key()).collect()
 }
 
 /// An incarnation that was opened and born empty has no snapshot to go back to: restoring
@@ -87,7 +119,7 @@ pub fn again(source: &Source, highest_seen: u64) -> Source {
 }
 
 fn bump(revision: u64, highest_seen: u64) -> u64 {
-    highest_seen.saturating_sub(revision).saturating_add(BUMP_MIN)
+    highest_seen.min(REVISION_MAX + BUMP_MIN).saturating_sub(revision).saturating_add(BUMP_MIN)
 }
 
 #[cfg(test)]
@@ -98,6 +130,8 @@ mod tests {
     fn the_bump_passes_whatever_was_seen() {
         assert_eq!(bump(10, 5), BUMP_MIN);
         assert_eq!(bump(10, 2_000_000_010), 2_000_000_000 + BUMP_MIN);
+        let most = bump(5, u64::MAX) + 5;
+        assert!(most < i64::MAX as u64, "whatever a vote says, etcd's int64 holds it");
         let pin = Pin { key: "k".into(), sha256: crate::cluster::Digest::of(b"") };
         let object = Some(pin);
         let once = Source { object, revision: 10, bump: BUMP_MIN, live_keys: None, size: 0 };

@@ -12,7 +12,7 @@
 
 use crate::{
     cluster::{Nonce, Slot, blocking},
-    limits::Timers,
+    limits::{REVISION_MAX, Timers},
     registry::{Ctrl, Phase, Records},
     time::Moment,
     vote::{Health, Vote},
@@ -27,6 +27,10 @@ use alloc::{
 pub struct Book {
     heard: BTreeMap<Slot, Heard>,
     read_at: Option<Moment>,
+    /// Since when our reading has had no gap.
+    reading_since: Option<Moment>,
+    /// The highest revision in any vote ever read.
+    highest: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,9 +62,13 @@ impl Book {
     pub fn record(&mut self, asked: Moment, votes: &[Vote], timers: &Timers) {
         if self.read_at.is_none_or(|before| asked.since(before) > timers.gap) {
             self.forget_freshness(asked);
+            self.reading_since = Some(asked);
         }
         self.read_at = Some(asked);
         for vote in votes {
+            if vote.revision <= REVISION_MAX {
+                self.highest = self.highest.max(vote.revision);
+            }
             self.hear(asked, vote);
         }
         for heard in self.heard.values_mut() {
@@ -133,7 +141,7 @@ impl Book {
     /// How long the vote of `slot` has not changed while we could read; for a claim (protocol.md 1.4).
     /// A seat that never voted counts from the first read of ours.
     pub fn unchanged_since(&self, slot: Slot) -> Option<Moment> {
-        self.heard.get(&slot).map(|heard| heard.unchanged_since)
+        self.heard.get(&slot).map(|heard| heard.unchanged_since).or(self.reading_since)
     }
 
     /// How long ago the vote of `slot` last rose.
@@ -160,9 +168,15 @@ impl Book {
         self.fresh(slot, now, timers).is_some_and(|vote| vote.nonce != *me)
     }
 
-    /// The highest revision anybody ever voted: a lower bound of what clients may have seen.
-    pub fn highest_revision(&self) -> u64 {
-        self.heard.values().map(|heard| heard.vote.revision).max().unwrap_or(0)
+    /// The highest revision anybody was ever heard to vote: a lower bound of what clients may have
+    /// seen. A vote above [`REVISION_MAX`] is not believed.
+    pub const fn highest_revision(&self) -> u64 {
+        self.highest
+    }
+
+    /// Whether the votes were read at all: only then it is known what was said before.
+    pub const fn was_read(&self) -> bool {
+        self.read_at.is_some()
     }
 
     /// Manifest keys that votes point to.
@@ -296,6 +310,26 @@ mod tests {
         assert_eq!(book.failing_since(Slot(0), Moment(60_000), &TIMERS), Some(Moment(5_000)));
         book.record(Moment(90_000), &[vote(0, 13, Health::NoQuorum)], &TIMERS);
         assert_eq!(book.failing_since(Slot(0), Moment(90_000), &TIMERS), Some(Moment(90_000)));
+    }
+
+    #[test]
+    fn the_highest_revision_is_never_forgotten_and_nonsense_never_believed() {
+        let mut book = Book::default();
+        let said = |seq, revision| Vote { revision, ..vote(0, seq, Health::Healthy) };
+        book.record(Moment(0), &[said(1, 900)], &TIMERS);
+        book.record(Moment(5_000), &[said(2, 0)], &TIMERS);
+        assert_eq!(book.highest_revision(), 900, "a restarted agent knows less");
+        book.record(Moment(10_000), &[said(3, i64::MAX as u64)], &TIMERS);
+        assert_eq!(book.highest_revision(), 900);
+    }
+
+    #[test]
+    fn a_seat_that_never_voted_is_watched_from_our_first_read_on() {
+        let mut book = Book::default();
+        assert_eq!(book.unchanged_since(Slot(2)), None);
+        book.record(Moment(5_000), &[], &TIMERS);
+        book.record(Moment(10_000), &[], &TIMERS);
+        assert_eq!(book.unchanged_since(Slot(2)), Some(Moment(5_000)));
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub struct Vote {
     pub health: Health,
     /// Whether only the local socket leads to its member.
     pub quarantined: bool,
-    /// Highest revision it has seen in this incarnation; zero if none.
+    /// Highest revision that was seen of this seat's member in this incarnation, by this process or
+    /// as an earlier one said; zero if none.
     pub revision: u64,
     /// Key of the newest manifest it wrote or verified, if any.
     pub manifest: Option<String>,

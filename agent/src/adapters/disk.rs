@@ -6,7 +6,7 @@
 //! [`wal_log`](super::wal_log). "Missing" is only said of what could be looked for (protocol.md 1.4,
 //! "When data is lost"): it may cost a member its place.
 
-use super::{memory_file::MemoryFiles, swap::Places, swap::Swap, wal_log};
+use super::{memory_file::MemoryFiles, swap::Places, swap::Swap, wal::WalError, wal_log};
 use crate::ports::machine::{Machine, MachineError};
 use async_trait::async_trait;
 use protocol::{
@@ -17,6 +17,7 @@ use rustix::fs::{Access, access, stat, statvfs};
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// The directory in which the kernel's block devices stand by file system UUID (udev).
@@ -28,6 +29,8 @@ pub struct Disk {
     data_dir: PathBuf,
     places: Places,
     memory: MemoryFiles,
+    /// One change at a time: a call that was given up may still be at work.
+    changing: Arc<Mutex<()>>,
 }
 
 impl Disk {
@@ -37,7 +40,7 @@ impl Disk {
         let data_dir = data_dir.into();
         let places = Places::new(&data_dir);
         let memory = MemoryFiles::new(state_dir.as_ref(), &data_dir);
-        Self { data_dir, places, memory }
+        Self { data_dir, places, memory, changing: Arc::default() }
     }
 
     fn look(&self) -> Data {
@@ -74,6 +77,18 @@ impl Disk {
         self.memory.remember_ran(ran) // last: with it the member may start without the stores
     }
 
+    /// Runs `work`, which changes something, alone.
+    async fn change(
+        &self,
+        work: impl FnOnce(&Self) -> Result<(), MachineError> + Send + 'static,
+    ) -> Result<(), MachineError> {
+        self.on_disk(move |disk| {
+            let _alone = disk.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            work(disk)
+        })
+        .await
+    }
+
     /// Runs `work` on a thread that may wait for the disk.
     async fn on_disk<T: Send + 'static>(
         &self,
@@ -105,46 +120,46 @@ impl Machine for Disk {
     }
 
     async fn mark(&self, marker: InAttempt) -> Result<(), MachineError> {
-        self.on_disk(move |disk| disk.memory.mark(marker)).await
+        self.change(move |disk| disk.memory.mark(marker)).await
     }
 
     async fn unmark(&self, marker: InAttempt) -> Result<(), MachineError> {
-        self.on_disk(move |disk| disk.memory.unmark(marker)).await
+        self.change(move |disk| disk.memory.unmark(marker)).await
     }
 
     async fn retire(&self, inc: u64) -> Result<(), MachineError> {
-        self.on_disk(move |disk| disk.memory.retire(inc)).await
+        self.change(move |disk| disk.memory.retire(inc)).await
     }
 
     async fn remember_opened(&self, inc: u64) -> Result<(), MachineError> {
-        self.on_disk(move |disk| disk.memory.remember_opened(inc)).await
+        self.change(move |disk| disk.memory.remember_opened(inc)).await
     }
 
     async fn remember_seat(&self, uid: &str, slot: Slot) -> Result<(), MachineError> {
         let uid = uid.to_owned();
-        self.on_disk(move |disk| disk.memory.remember_seat(&uid, slot)).await
+        self.change(move |disk| disk.memory.remember_seat(&uid, slot)).await
     }
 
     async fn remember_ran(&self, ran: &Ran) -> Result<(), MachineError> {
         let ran = ran.clone();
-        self.on_disk(move |disk| disk.remember_ran_now(&ran)).await
+        self.change(move |disk| disk.remember_ran_now(&ran)).await
     }
 
     async fn swap(&self, plan: Digest, new_inc: u64, old_inc: u64) -> Result<(), MachineError> {
-        self.on_disk(move |disk| {
-            Swap::new(&disk.data_dir, &plan.short(), new_inc, old_inc).finish()
-        })
-        .await
+        self.change(move |disk| Swap::new(&disk.data_dir, &plan.short(), new_inc, old_inc).finish())
+            .await
     }
 
     async fn move_aside(&self, inc: u64) -> Result<(), MachineError> {
-        self.on_disk(move |disk| disk.places.move_aside(inc)).await
+        self.change(move |disk| disk.places.move_aside(inc)).await
     }
 
     async fn read_log(&self) -> Result<LogSummary, MachineError> {
         self.on_disk(|disk| {
-            wal_log::summary(&disk.places.member())
-                .map_err(|why| MachineError::Failed(why.to_string()))
+            wal_log::summary(&disk.places.member()).map_err(|why| match why {
+                WalError::Damaged(why) => MachineError::Bad(why),
+                WalError::Unread(why) => MachineError::Failed(why),
+            })
         })
         .await
     }

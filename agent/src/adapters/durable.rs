@@ -108,3 +108,15 @@ fn parent(path: &Path) -> io::Result<&Path> {
         path.parent().map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir });
     found.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the root has no parent"))
 }
+
+/// Size from which on a log is begun anew, in bytes.
+const LOG_MAX: u64 = 64 << 20;
+
+/// Puts a log aside that has grown large; one older log is kept.
+pub(super) fn turn_over(log: &Path) -> io::Result<()> {
+    match fs::metadata(log) {
+        Ok(found) if found.len() > LOG_MAX => fs::rename(log, log.with_extension("log.1")),
+        Err(why) if why.kind() != io::ErrorKind::NotFound => Err(why),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}

@@ -69,18 +69,18 @@ impl Etcdutl {
     }
 
     /// Refuses a tool that would ignore or not know the flags a restore needs.
-    async fn check_version(&self) -> Result<(), SnapshotError> {
-        let out = self.etcdutl(["version"]).await?;
+    async fn check_version(&self, tool: &str, asked: &str) -> Result<(), SnapshotError> {
+        let path = self.etcd_dir.join(tool);
+        let out = run(Command::new(&path).arg(asked)).await?;
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
-        let found = text.lines().next().and_then(|line| line.split_once("version: "));
-        let version = found.map(|(_, version)| version.trim()).unwrap_or_default();
+        let said = text.lines().next().and_then(|line| line.split_once(':'));
+        let version = said.map(|(_, version)| version.trim()).unwrap_or_default();
         if parse_version(version).is_some_and(|version| version >= LEAST) {
             return Ok(());
         }
-        Err(SnapshotError::Failed(format!(
-            "{} is version {version:?}; a restore needs etcdutl 3.5.10 or newer: install it and set --etcd-dir",
-            self.etcd_dir.join("etcdutl").display()
-        )))
+        let path = path.display();
+        let found = if version.is_empty() { "does not say its version" } else { version };
+        Err(SnapshotError::Failed(format!("{path} is {found}, and 3.5.10 is the least")))
     }
 
     /// Runs the restore into a fresh directory and makes it durable.
@@ -111,6 +111,12 @@ impl Etcdutl {
 
 #[async_trait]
 impl Snapshots for Etcdutl {
+    async fn tools(&self) -> Result<(), SnapshotError> {
+        self.check_version("etcd", "--version").await?;
+        self.check_version("etcdctl", "version").await?;
+        self.check_version("etcdutl", "version").await
+    }
+
     async fn inspect(&self, file: &Path) -> Result<Inspected, SnapshotError> {
         let path = file.to_owned();
         let trailer = blocking(move || check_trailer(&path)).await?;
@@ -145,7 +151,7 @@ impl Snapshots for Etcdutl {
         if blocking(move || prepare_restore(&fresh)).await? {
             return Ok(());
         }
-        self.check_version().await?;
+        self.check_version("etcdutl", "version").await?;
         self.restore_into(&dir, file, seat, plan).await
     }
 
@@ -167,6 +173,11 @@ impl Snapshots for Etcdutl {
             tracing::warn!(%why, dir = %dir.display(), "the scratch directory can't be made");
         }
         dir
+    }
+
+    async fn clear_scratch(&self) -> Result<(), SnapshotError> {
+        let dir = self.places.own().join("scratch");
+        blocking(move || salvage::clear(&dir)).await
     }
 }
 

@@ -257,6 +257,7 @@ impl Inner {
         flock(&held, FlockOperation::NonBlockingLockExclusive)
             .map_err(|why| failed(&lock, &why.into()))?;
         let log = state_dir.join("etcd.log");
+        durable::turn_over(&log).map_err(|why| failed(&log, &why))?;
         let out = open(&log).map_err(|why| failed(&log, &why))?;
         let err = out.try_clone().map_err(|why| failed(&log, &why))?;
         let binary = self.config.etcd_dir.join("etcd");

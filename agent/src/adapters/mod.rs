@@ -8,7 +8,6 @@ pub mod expressions;
 pub mod dynamodb;
 pub mod s3_multipart;
 pub mod s3;
-pub mod conditions;
 pub mod etcd_client;
 mod salvage;
 pub mod etcdutl;

@@ -16,12 +16,12 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 use tokio::process::{Child, Command};
 
-/// Copies are named so, that a later salvage finds what a killed agent left.
+/// Copies are named so, that a later salvage finds what an earlier one left.
 const PREFIX: &str = "salvage-";
 /// The copy's client socket, relative to its directory: a path of any length would not fit.
 const ENDPOINT: &str = "unix://s.sock:0";
@@ -51,7 +51,7 @@ pub(super) async fn salvage(
     file: &Path,
 ) -> Result<(), SnapshotError> {
     let leftovers = scratch.to_owned();
-    blocking(move || clear(&leftovers)).await?;
+    blocking(move || clear_copies(&leftovers)).await?;
     let dir = scratch.join(format!("{PREFIX}{}", uuid::Uuid::new_v4().simple()));
     let made = dir.clone();
     blocking(move || durable::make_dirs(&made)).await?;
@@ -67,17 +67,41 @@ pub(super) async fn salvage(
     taken
 }
 
-/// Ends and removes what an earlier salvage left when its agent was killed.
-fn clear(scratch: &Path) -> io::Result<()> {
-    let scratch = scratch.canonicalize()?;
-    for etcd in process_table::etcds()?.iter().filter(|etcd| etcd.is_below(&scratch)) {
-        process_table::kill(etcd.id, KILL_PATIENCE)?;
+/// Ends and removes what an earlier agent left when it was killed: copies with the etcds on them,
+/// and files half written.
+pub(super) fn clear(scratch: &Path) -> io::Result<()> {
+    if !durable::exists(scratch)? {
+        return Ok(());
     }
+    let scratch = scratch.canonicalize()?;
+    end_etcds(&scratch)?;
+    for entry in fs::read_dir(&scratch)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends and removes what a salvage left that was given up.
+fn clear_copies(scratch: &Path) -> io::Result<()> {
+    let scratch = scratch.canonicalize()?;
+    end_etcds(&scratch)?;
     for entry in fs::read_dir(&scratch)? {
         let entry = entry?;
         if entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)) {
             fs::remove_dir_all(entry.path())?;
         }
+    }
+    Ok(())
+}
+
+fn end_etcds(scratch: &Path) -> io::Result<()> {
+    for etcd in process_table::etcds()?.iter().filter(|etcd| etcd.is_below(scratch)) {
+        process_table::kill(etcd.id, KILL_PATIENCE)?;
     }
     Ok(())
 }
@@ -130,9 +154,8 @@ fn boot(etcd_dir: &Path, dir: &Path) -> Result<Child, SnapshotError> {
 async fn answers(etcd_dir: &Path, dir: &Path, etcd: &mut Child) -> Result<(), SnapshotError> {
     let asking = async {
         loop {
-            let ended = etcd.try_wait();
-            if ended.is_ok_and(|ended| ended.is_some()) {
-                return Err(SnapshotError::Bad(refusal(dir)));
+            if let Ok(Some(ended)) = etcd.try_wait() {
+                return Err(judged(ended, refusal(dir)));
             }
             let mut probe = etcdctl(etcd_dir, dir);
             probe.args(["--command-timeout=5s", "get", "--limit=1", "requorum"]);
@@ -161,6 +184,27 @@ fn etcdctl(etcd_dir: &Path, dir: &Path) -> Command {
     let mut command = Command::new(absolute(&etcd_dir.join("etcdctl")));
     command.current_dir(dir).args(["--endpoints", ENDPOINT, "--dial-timeout=5s"]);
     command
+}
+
+/// What the end of the copy's etcd says: of the data, unless something else is the cause (protocol.md
+/// 1.4: "other than space, permission, port or flags"), or it was killed.
+fn judged(ended: ExitStatus, why: String) -> SnapshotError {
+    let said = why.to_ascii_lowercase();
+    if said.contains("no space left") || said.contains("quota exceeded") {
+        return SnapshotError::NoSpace(why);
+    }
+    let of_the_machine = [
+        "permission denied",
+        "address already in use",
+        "too many open files",
+        "cannot allocate memory",
+        "flag provided but not defined",
+        "it said nothing",
+    ];
+    if ended.code().is_none() || of_the_machine.iter().any(|cause| said.contains(cause)) {
+        return SnapshotError::Failed(why);
+    }
+    SnapshotError::Bad(why)
 }
 
 /// Why etcd ended: the message of its last fatal, panic or error line.

@@ -29,10 +29,16 @@ const SECTOR: usize = 512;
 /// Bytes of a frame's length field.
 const LENGTH_BYTES: u64 = 8;
 
-/// The log could not be read, or is damaged: nothing may be concluded from it.
+/// Nothing may be concluded from the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct WalError(pub String);
+pub enum WalError {
+    /// It is damaged, or not all there: reading it again won't help.
+    #[error("{0}")]
+    Damaged(String),
+    /// The disk did not let us read it, this time.
+    #[error("{0}")]
+    Unread(String),
+}
 
 /// What a record holds ([SRC] wal.go: metadataType .. snapshotType).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,10 +74,11 @@ pub(super) enum Go {
 /// # Errors
 /// The directory can't be listed, holds no log file, or one is missing in the row.
 pub(super) fn files(dir: &Path) -> Result<Vec<WalFile>, WalError> {
-    let says = |why: String| WalError(format!("{}: {why}", dir.display()));
+    let says = |why: String| WalError::Damaged(format!("{}: {why}", dir.display()));
+    let unread = |why: std::io::Error| WalError::Unread(format!("{}: {why}", dir.display()));
     let mut found = Vec::new();
-    for entry in dir.read_dir().map_err(|why| says(why.to_string()))? {
-        let entry = entry.map_err(|why| says(why.to_string()))?;
+    for entry in dir.read_dir().map_err(unread)? {
+        let entry = entry.map_err(unread)?;
         if let Some((seq, index)) = entry.file_name().to_str().and_then(parse_name) {
             found.push(WalFile { seq, index, path: entry.path() });
         }
@@ -193,7 +200,8 @@ struct Frames<'a> {
 
 impl<'a> Frames<'a> {
     fn open(file: &'a WalFile, is_last: bool) -> Result<Self, WalError> {
-        let says = |why: std::io::Error| WalError(format!("{}: {why}", file.path.display()));
+        let says =
+            |why: std::io::Error| WalError::Unread(format!("{}: {why}", file.path.display()));
         let opened = File::open(&file.path).map_err(says)?;
         let size = opened.metadata().map_err(says)?.len();
         let reader = BufReader::with_capacity(1 << 18, opened);
@@ -241,7 +249,11 @@ impl<'a> Frames<'a> {
     }
 
     fn fill(&mut self, into: &mut [u8]) -> Result<(), WalError> {
-        self.reader.read_exact(into).map_err(|why| self.damage(&why.to_string()))?;
+        if let Err(why) = self.reader.read_exact(into) {
+            let is_cut = why.kind() == std::io::ErrorKind::UnexpectedEof;
+            let unread = || WalError::Unread(format!("{}: {why}", self.file.path.display()));
+            return Err(if is_cut { self.damage(&why.to_string()) } else { unread() });
+        }
         self.left -= into.len() as u64;
         Ok(())
     }
@@ -279,7 +291,10 @@ impl<'a> Frames<'a> {
 
     fn damage(&self, why: &str) -> WalError {
         let at = self.size - self.left;
-        WalError(format!("{} is damaged before byte {at}: {why}", self.file.path.display()))
+        WalError::Damaged(format!(
+            "{} is damaged before byte {at}: {why}",
+            self.file.path.display()
+        ))
     }
 }
 

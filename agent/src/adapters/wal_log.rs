@@ -68,7 +68,7 @@ pub fn summary(member: &Path) -> Result<LogSummary, WalError> {
     if log.commit > last.index {
         let (commit, last) = (log.commit, last.index);
         let why = format!("it ends at index {last} although {commit} was committed");
-        return Err(WalError(format!("{}: {why}", dir.display())));
+        return Err(WalError::Damaged(format!("{}: {why}", dir.display())));
     }
     let configs = wal_members::may_be_active(&log.changes, &state, base.index, log.commit);
     Ok(LogSummary {
@@ -83,11 +83,11 @@ pub fn summary(member: &Path) -> Result<LogSummary, WalError> {
 }
 
 fn nameless(dir: &Path) -> WalError {
-    WalError(format!("{}: the log ends before it says whose it is", dir.display()))
+    WalError::Damaged(format!("{}: the log ends before it says whose it is", dir.display()))
 }
 
 fn garbled(what: &str, why: Malformed) -> WalError {
-    WalError(format!("the log's {what} can't be understood: {why}"))
+    WalError::Damaged(format!("the log's {what} can't be understood: {why}"))
 }
 
 /// A place in the log.
@@ -129,7 +129,9 @@ impl Log {
             Kind::Metadata => {
                 let head = metadata(data).map_err(|why| garbled("metadata", why))?;
                 if self.head.is_some_and(|before| before != head) {
-                    return Err(WalError("the log's files are of different members".to_owned()));
+                    return Err(WalError::Damaged(
+                        "the log's files are of different members".to_owned(),
+                    ));
                 }
                 self.head = Some(head);
             }
@@ -153,7 +155,9 @@ impl Log {
         };
         if entry.at.index == 0 || entry.at.index > next {
             let at = entry.at.index;
-            return Err(WalError(format!("the log's entries before index {at} are missing")));
+            return Err(WalError::Damaged(format!(
+                "the log's entries before index {at} are missing"
+            )));
         }
         let acts = entry.acts().map_err(|why| garbled("membership change", why))?;
         let keep = self.changes.partition_point(|change| change.index < entry.at.index);
@@ -195,12 +199,14 @@ impl Log {
             Some((named.at, state))
         });
         let stated = || usable().find_map(|named| Some((named.at, named.state.clone()?)));
-        let (at, state) = whole
-            .or_else(stated)
-            .ok_or_else(|| WalError(format!("{}: no usable snapshot is in it", snap.display())))?;
+        let (at, state) = whole.or_else(stated).ok_or_else(|| {
+            WalError::Damaged(format!("{}: no usable snapshot is in it", snap.display()))
+        })?;
         if self.first.is_some_and(|first| first > at.index.saturating_add(1)) {
             let (at, first) = (at.index, self.first.unwrap_or(0));
-            return Err(WalError(format!("the log lacks entries between {at} and {first}")));
+            return Err(WalError::Damaged(format!(
+                "the log lacks entries between {at} and {first}"
+            )));
         }
         Ok((at, state))
     }

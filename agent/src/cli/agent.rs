@@ -38,6 +38,23 @@ pub fn lock_state_dir(settings: &Settings) -> Result<File, Problem> {
     Ok(file)
 }
 
+/// Clients' ports that need TLS can't be spoken to yet: an agent that never hears its member would
+/// wait for ever, or take it for lost.
+///
+/// # Errors
+/// [`Code::Usage`]: a seat's client URL is `https://`.
+pub fn refuse_tls(settings: &Settings) -> Result<(), Problem> {
+    let secure = settings.seats.iter().find(|seat| seat.client_url.starts_with("https://"));
+    let Some(seat) = secure else { return Ok(()) };
+    let sentence = format!(
+        "this version does not speak TLS to etcd's clients' port yet, and {}'s is {}",
+        seat.name, seat.client_url
+    );
+    Err(Problem::new(Code::Usage, sentence).next(
+        "let etcd also listen at http://127.0.0.1:2379, and name that in REQUORUM_CLIENT_URLS",
+    ))
+}
+
 /// A store's trouble at start.
 pub fn store_problem(what: &str, error: &StoreError) -> Problem {
     let next = match error {
@@ -57,7 +74,12 @@ pub fn store_problem(what: &str, error: &StoreError) -> Problem {
 ///
 /// # Errors
 /// What kept the agent from starting.
-pub async fn run(settings: &Settings, ports: Ports, bootstrap: bool) -> Result<(), Problem> {
+pub async fn run(
+    settings: &Settings,
+    ports: Ports,
+    bootstrap: bool,
+    proven: bool,
+) -> Result<(), Problem> {
     let socket = settings.state_dir.join("agent.sock");
     let listener = server::bind(&socket).map_err(|error| {
         Problem::new(Code::Usage, format!("the socket {} can't be opened", socket.display()))
@@ -72,7 +94,8 @@ pub async fn run(settings: &Settings, ports: Ports, bootstrap: bool) -> Result<(
         stop.send(()).ok();
     });
     tracing::info!(name = settings.name, instance = %settings.instance, "agent starts");
-    let agent = Agent::new(policy(settings, bootstrap), identity(settings), ports, site(settings));
+    let policy = policy(settings, bootstrap, proven);
+    let agent = Agent::new(policy, identity(settings), ports, site(settings));
     agent.run(asked, stopped).await;
     drop(std::fs::remove_file(&socket));
     tracing::info!("agent ends; etcd goes on running");
@@ -91,18 +114,20 @@ async fn wait_for_signal() {
     }
 }
 
-fn policy(settings: &Settings, bootstrap: bool) -> Policy {
+pub(super) fn policy(settings: &Settings, bootstrap: bool, proven: bool) -> Policy {
     Policy {
         timers: settings.timers,
         mode: settings.mode,
+        threshold: settings.threshold,
         min_members: settings.min_members,
         max_loss: settings.max_loss,
         seats: settings.seats.clone(),
         bootstrap,
+        proven,
     }
 }
 
-fn identity(settings: &Settings) -> Identity {
+pub(super) fn identity(settings: &Settings) -> Identity {
     Identity {
         instance: settings.instance.clone(),
         nonce: Nonce(uuid::Uuid::new_v4().to_string()),
@@ -115,6 +140,7 @@ pub(super) fn site(settings: &Settings) -> Site {
     Site {
         prefix: settings.prefix.clone(),
         name: settings.name.clone(),
+        instance: settings.instance.clone(),
         client_url: seat.map(|seat| seat.client_url.clone()).unwrap_or_default(),
         socket: settings.state_dir.join("etcd.sock"),
         state_dir: settings.state_dir.clone(),

@@ -3,17 +3,17 @@
 use super::{
     Context,
     agent::{site, store_problem},
-    gate::{Gate, Table, gate},
     words,
 };
 use crate::{
     config::Settings,
     driver::{Hands, Ports, perform},
     exit::{Code, Problem},
-    local::{Request, Told, client::ask_if_there},
+    local::{Request, Saved, Told, client::ask_if_there},
     render,
 };
 use protocol::{
+    boot::{Gate, Table, gate},
     effect::Effect,
     event::{Failure, FailureKind, Outcome},
     manifest::{Manifest, Reason},
@@ -30,14 +30,15 @@ pub(super) async fn save(context: &Context<'_>) -> Result<(), Problem> {
     let settings = context.settings()?;
     let ports = context.doors.ports(settings).await?;
     let manifest = save_alone(settings, ports).await?;
-    render::saved(&manifest, context.output);
+    render::saved(&Saved::from(&manifest), context.output);
     Ok(())
 }
 
 async fn save_alone(settings: &Settings, ports: Ports) -> Result<Manifest, Problem> {
     let hands = Hands::new(ports, site(settings));
     let uid = discover(&hands).await?.ok_or_else(not_founded)?;
-    let ctrl = read(&hands, uid).await?.ctrl.ok_or_else(not_founded)?;
+    let ctrl =
+        read(&hands, uid.clone()).await?.ctrl.ok_or_else(|| registry_lost(settings, &uid))?;
     let seat = ctrl.seat_named(&settings.name).ok_or_else(|| {
         Problem::new(Code::Foreign, format!("the cluster has no seat called {}", settings.name))
             .next("check ETCD_NAME and ETCDADM_CLUSTER_SNAPSHOTS_S3_URI")
@@ -53,7 +54,7 @@ async fn save_alone(settings: &Settings, ports: Ports) -> Result<Manifest, Probl
 /// A snapshot of another cluster, or of an incarnation that is over, must not be filed under this
 /// one.
 async fn same_cluster(hands: &Hands, ctrl: &Ctrl) -> Result<(), Problem> {
-    let Answer::Status(status) = hands.ports.etcd.probe(&hands.door().await, None).await else {
+    let Answer::Status(status) = hands.ports.etcd.probe(&hands.door().await).await else {
         return Err(
             Problem::new(Code::Failed, "this node's etcd does not answer").next("requorum check")
         );
@@ -105,7 +106,7 @@ async fn second_opinion(context: &Context<'_>, settings: &Settings, memory: &Mem
         let Some(uid) = uid else { return Ok(Table::NotFounded) };
         let ctrl = read(&hands, uid).await?.ctrl;
         // a table that lost its cluster is no word on this machine
-        Ok::<Table, Problem>(ctrl.map_or(Table::Unread, |ctrl| Table::Read(Box::new(ctrl))))
+        Ok::<Table, Problem>(ctrl.map_or(Table::Unread, Table::Read))
     };
     looked.await.unwrap_or_else(|problem| {
         tracing::warn!(cause = problem.cause, "decided without the table: {}", problem.sentence);
@@ -156,6 +157,15 @@ fn not_founded() -> Problem {
     Problem::new(Code::Failed, "no cluster was founded under this prefix yet").next(
         "requorum agent --bootstrap, on every node, or `requorum agent` to adopt a running etcd",
     )
+}
+
+/// The bucket knows a cluster that the table does not: a loss, never a reason to found another.
+fn registry_lost(settings: &Settings, uid: &str) -> Problem {
+    Problem::new(
+        Code::StoreUnreachable,
+        format!("the bucket names cluster {uid}, but table {} has no record of it", settings.table),
+    )
+    .next("restore the table from its backup, or check REQUORUM_TABLE and AWS_REGION")
 }
 
 fn unexpected(outcome: &Outcome) -> Problem {

@@ -30,7 +30,7 @@ async fn look(context: &Context<'_>) -> Result<Check, Problem> {
     for seat in context.settings()?.seats.clone() {
         let etcd = Arc::clone(&context.etcd);
         looks.spawn(async move {
-            let answer = etcd.probe(&Door::Client(seat.client_url.clone()), None).await;
+            let answer = etcd.probe(&Door::Client(seat.client_url.clone())).await;
             (seat.slot, Looked::new(seat.name, seat.client_url, &answer))
         });
     }
@@ -66,7 +66,7 @@ pub(super) async fn cluster_is_healthy(context: &Context<'_>) -> Result<(), Prob
 
 pub(super) async fn member_is_leader(context: &Context<'_>) -> Result<(), Problem> {
     let url = own_url(context)?.to_owned();
-    let Answer::Status(status) = context.etcd.probe(&Door::Client(url.clone()), None).await else {
+    let Answer::Status(status) = context.etcd.probe(&Door::Client(url.clone())).await else {
         return Err(Problem::new(
             Code::Failed,
             format!("this node's etcd does not answer at {url}"),

@@ -2,14 +2,15 @@
 //! prints is `render`'s. The old `etcdadm` spellings are the same verbs.
 //!
 //! Reading order: how old names become new ones ([`etcdadm`]), verbs that ask etcd itself
-//! (`direct`), that speak with the agent (`words`), that do without it (`alone`), what a service
-//! manager asks before it starts etcd ([`gate`]), and the agent itself ([`agent`]).
+//! (`direct`), who answers the others (`voice`), what is said to it (`words`), what needs no
+//! cluster's answer (`alone`), and the agent
+//! itself ([`agent`]).
 
 pub mod etcdadm;
 mod direct;
+mod voice;
 mod words;
 mod alone;
-pub mod gate;
 pub mod agent;
 
 use crate::{
@@ -68,7 +69,7 @@ pub enum Verb {
     },
     /// Show the cluster in one glance
     Status {
-        /// Exit 20 if degraded, 21 if no quorum is proven
+        /// Exit 20 if degraded, 21 if no quorum is proven, or with what keeps the agent from acting
         #[arg(long)]
         exit_code: bool,
         /// Show it again every so many seconds, until interrupted

@@ -1,9 +1,9 @@
-//! **words** — verbs that speak with the running agent through its socket.
+//! **words** — verbs that ask about the cluster or say an operator's word, to whoever answers.
 
-use super::{Context, Verb};
+use super::{Context, Verb, voice::Voice};
 use crate::{
     exit::{Code, Problem},
-    local::{Request, Told, client::ask, documents::Status},
+    local::{Request, Told, documents::Status},
     render,
 };
 use std::time::Duration;
@@ -13,8 +13,9 @@ pub(super) async fn status(
     exit_code: bool,
     watch: Option<u64>,
 ) -> Result<(), Problem> {
+    let voice = Voice::find(context).await?;
     loop {
-        let status: Status = ask(&context.socket(), &Request::Status).await?;
+        let status: Status = voice.ask(&Request::Status).await?;
         render::status(&status, context.output);
         match watch {
             // ended by SIGINT, or by the agent's end
@@ -30,6 +31,9 @@ fn verdict(status: &Status) -> Result<(), Problem> {
         .members
         .iter()
         .all(|member| member.fresh && member.vote.as_deref() == Some("healthy"));
+    if let Some(problem) = hindrance(status) {
+        return Err(problem);
+    }
     match (status.verdict.as_str(), healthy) {
         ("quorum-alive", true) => Ok(()),
         ("quorum-alive", false) => {
@@ -42,20 +46,42 @@ fn verdict(status: &Status) -> Result<(), Problem> {
     }
 }
 
+/// What keeps the agent from telling, or from acting: an exit code of its own.
+fn hindrance(status: &Status) -> Option<Problem> {
+    status.reasons.iter().find_map(|reason| {
+        let code = match reason.code.as_str() {
+            "STORE_UNREACHABLE" | "RECORD_UNREADABLE" | "REGISTRY_LOST" => Code::StoreUnreachable,
+            "STORES_UNPROVEN" => Code::StoreUnconditional,
+            "FOREIGN" | "NO_SEAT" | "SEATS_DIFFER" => Code::Foreign,
+            "SEAT_TAKEN" => Code::Held,
+            "PAUSED" => Code::Paused,
+            "NO_SNAPSHOT" => Code::NoSnapshot,
+            _ => return None,
+        };
+        let problem = Problem::new(code, reason.text.clone()).because(reason.code.clone());
+        Some(problem.next("requorum explain"))
+    })
+}
+
 pub(super) async fn explain(context: &Context<'_>) -> Result<(), Problem> {
-    let status: Status = ask(&context.socket(), &Request::Status).await?;
+    let status: Status = Voice::find(context).await?.ask(&Request::Status).await?;
     render::explain(&status, context.output);
     Ok(())
 }
 
 /// Speaks one operator's word and prints the answer.
 pub(super) async fn tell(context: &Context<'_>, verb: Verb) -> Result<(), Problem> {
-    let told: Told = ask(&context.socket(), &request(context, verb)?).await?;
+    let request = request(context, verb)?;
+    let told: Told = Voice::find(context).await?.ask(&request).await?;
     show(context, told)
 }
 
 /// Prints the agent's answer, or ends with its refusal.
 pub(super) fn show(context: &Context<'_>, told: Told) -> Result<(), Problem> {
+    if let Some(saved) = &told.saved {
+        render::saved(saved, context.output);
+        return Ok(());
+    }
     if told.accepted {
         render::told(&told, context.output);
         return Ok(());
@@ -65,7 +91,9 @@ pub(super) fn show(context: &Context<'_>, told: Told) -> Result<(), Problem> {
         "PAUSED" => Code::Paused,
         "NO_SNAPSHOT" => Code::NoSnapshot,
         "FOREIGN" => Code::Foreign,
-        "BUSY" | "ENDING" | "BAD_REQUEST" => Code::Failed,
+        "STORE_UNREACHABLE" => Code::StoreUnreachable,
+        "STORES_UNPROVEN" => Code::StoreUnconditional,
+        "BUSY" | "ENDING" | "BAD_REQUEST" | "RETRYING" | "UNABLE" | "BLIND" => Code::Failed,
         _ => Code::Refused,
     };
     Err(Problem::new(code, told.sentence).because(told.code).next("requorum explain"))

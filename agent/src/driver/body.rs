@@ -1,17 +1,23 @@
 //! **body** — effects on this machine: looking, stopping, marking, starting; and on etcd's list.
 
-use super::{Done, Hands, unavailable};
+use super::{Checking, Done, Hands, unavailable};
 use crate::ports::machine::MachineError;
 use protocol::{
+    cluster::ClusterId,
     effect::Effect,
     event::{Failure, FailureKind, Outcome},
-    observation::{Answer, Look, Process},
+    observation::{Answer, Check, Look, Process},
 };
+use std::{sync::Arc, time::Duration};
+
+/// How long a look waits for the check beside it: most take less.
+const A_MOMENT: Duration = Duration::from_millis(500);
 
 impl From<MachineError> for Failure {
     fn from(error: MachineError) -> Self {
         let kind = match &error {
             MachineError::NoSpace(_) => FailureKind::NoSpace,
+            MachineError::Bad(_) => FailureKind::Bad,
             MachineError::Failed(_) => FailureKind::Unavailable,
         };
         Self { kind, text: error.to_string() }
@@ -21,15 +27,41 @@ impl From<MachineError> for Failure {
 impl Hands {
     pub(super) async fn look(&self, check_at: Option<u64>) -> Done {
         let process = self.ports.service.state().await;
-        let etcd = match process {
+        let mut etcd = match process {
             Process::Stopped => Answer::Silent,
             Process::Running { .. } | Process::Unknown => {
-                self.ports.etcd.probe(&self.door().await, check_at).await
+                self.ports.etcd.probe(&self.door().await).await
             }
         };
+        if let (Answer::Status(status), Some(revision)) = (&mut etcd, check_at) {
+            status.check = self.checked(status.cluster_id, revision).await;
+        }
         let memory = self.ports.machine.memory().await?;
         let data = self.ports.machine.data().await;
         Ok(Outcome::Looked(Look { process, etcd, data, memory }))
+    }
+
+    /// The content of my own member at a revision, once it is known. HashKV walks the whole database
+    /// and may take longer than a look: it is asked beside the looks, and what it brings is kept.
+    async fn checked(&self, cluster: ClusterId, revision: u64) -> Option<Check> {
+        let mut asked = self.check.lock().await;
+        if asked.as_ref().is_none_or(|asked| (asked.cluster, asked.revision) != (cluster, revision))
+        {
+            let (etcd, door) = (Arc::clone(&self.ports.etcd), self.door().await);
+            let task = tokio::spawn(async move { etcd.check(&door, revision).await.ok() });
+            *asked = Some(Checking { cluster, revision, task, found: None });
+        }
+        let checking = asked.as_mut()?;
+        if checking.found.is_none()
+            && let Ok(ended) = tokio::time::timeout(A_MOMENT, &mut checking.task).await
+        {
+            checking.found = ended.ok().flatten();
+        }
+        let found = checking.found;
+        if found.is_none() && checking.task.is_finished() {
+            *asked = None; // it failed; the next look asks again
+        }
+        found
     }
 
     /// One effect of the machine lane.

@@ -14,7 +14,7 @@ use protocol::{
 };
 use std::collections::BTreeSet;
 
-/// Manifests read per catalogue: the newest by name. A restore needs the first few.
+/// Manifests read per catalogue beside those that are pointed to: the newest by name. A restore needs the first few.
 const MANIFESTS_MAX: usize = 32;
 
 impl Hands {
@@ -32,7 +32,14 @@ impl Hands {
         let mut votes = Vec::new();
         for slot in 0..SLOTS_MAX {
             let slot = Slot(u8::try_from(slot).unwrap_or(u8::MAX));
-            match self.ports.store.get(&keys.vote(slot)).await.map_err(store_failed)? {
+            let object = match self.ports.store.get(&keys.vote(slot)).await {
+                Err(StoreError::Bad(why)) => {
+                    tracing::warn!(%slot, why, "a vote can't be read and counts as silence");
+                    None
+                }
+                read => read.map_err(store_failed)?,
+            };
+            match object {
                 None => {}
                 Some(object) => match parse_vote(&object.bytes) {
                     Ok(vote) if vote.slot == slot => votes.push(vote),
@@ -97,11 +104,13 @@ impl Hands {
         let keys = self.keys(uid);
         let folder = Manifest::folder(inc);
         let listed = self.ports.store.list(&keys.under(&folder)).await.map_err(store_failed)?;
+        // what is pointed to is read however old it is: an operator may have named it
         let known =
             pointers.iter().filter(|key| key.starts_with(&folder)).map(|key| keys.under(key));
-        let all: BTreeSet<String> = listed.into_iter().chain(known).collect();
+        let newest = listed.into_iter().rev().take(MANIFESTS_MAX);
+        let all: BTreeSet<String> = newest.chain(known).collect();
         let mut manifests = Vec::new();
-        for key in all.iter().rev().take(MANIFESTS_MAX) {
+        for key in all.iter().rev() {
             let Some(object) = self.ports.store.get(key).await.map_err(store_failed)? else {
                 continue;
             };

@@ -12,7 +12,7 @@ use protocol::{
     manifest::{Manifest, Reason},
     observation::{Answer, Check, LogState},
     plan::Plan,
-    registry::Pin,
+    registry::{Pin, Source},
     wire::{Keys, encode_manifest},
 };
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ impl Hands {
 
     pub(super) async fn save(&self, uid: &str, slot: Slot, reason: Reason, inc: u64) -> Done {
         let door = self.door().await;
-        let Answer::Status(status) = self.ports.etcd.probe(&door, None).await else {
+        let Answer::Status(status) = self.ports.etcd.probe(&door).await else {
             return Err(unavailable(
                 "etcd does not answer; there is nothing to take a snapshot from",
             ));
@@ -183,14 +183,16 @@ impl Hands {
         Ok(file)
     }
 
-    pub(super) async fn verify(&self, uid: &str, manifest: &Manifest) -> Done {
-        let pin = Pin { key: manifest.data.clone(), sha256: manifest.sha256 };
-        let file = self.fetch(uid, &pin, manifest.size).await?;
+    pub(super) async fn verify(&self, uid: &str, source: &Source) -> Done {
+        let Some(pin) = &source.object else {
+            return Err(bad("there is no snapshot to verify"));
+        };
+        let file = self.fetch(uid, pin, source.size).await?;
         let inspected = self.ports.snapshots.inspect(&file.0).await?;
-        if !inspected.trailer_matches || inspected.revision != manifest.revision {
+        if !inspected.trailer_matches || inspected.revision != source.revision {
             return Err(bad(format!(
                 "the snapshot {} holds revision {}, its manifest says {}",
-                manifest.data, inspected.revision, manifest.revision
+                pin.key, inspected.revision, source.revision
             )));
         }
         Ok(Outcome::Ok)

@@ -1,9 +1,10 @@
 //! **driver** — the hands of the core: performs each effect through a port and tells what came of
 //! it. Decides nothing: no file here asks whether anything is healthy.
 //!
-//! [`run`] is the only loop. [`perform`] sorts effects by lane; [`table`], [`bucket`], [`body`] and
-//! [`data`] do them. A call that takes too long is answered with "nobody knows".
+//! [`run`] is the only loop. [`perform`] sorts effects by lane; [`conditions`], [`table`],
+//! [`bucket`], [`body`] and [`data`] do them. A call that takes too long is answered with "nobody knows".
 
+pub mod conditions;
 pub(crate) mod perform;
 mod table;
 mod bucket;
@@ -20,11 +21,12 @@ use crate::ports::{
     snapshots::Snapshots,
 };
 use protocol::{
+    cluster::{ClusterId, Instance},
     event::{Failure, FailureKind, Outcome},
-    observation::Process,
+    observation::{Check, Process},
 };
 use std::{path::PathBuf, sync::Arc};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, task::JoinHandle};
 
 /// All doors of one agent.
 #[derive(Clone)]
@@ -50,6 +52,8 @@ pub struct Site {
     pub prefix: String,
     /// `ETCD_NAME`.
     pub name: String,
+    /// This machine.
+    pub instance: Instance,
     /// This member's client URL.
     pub client_url: String,
     /// This member's quarantine socket.
@@ -67,12 +71,22 @@ pub(crate) struct Hands {
     pub(crate) site: Arc<Site>,
     /// Version of my own vote's object.
     pub(crate) vote_etag: Arc<Mutex<Option<String>>>,
+    /// The check of my own member that was asked for last.
+    pub(crate) check: Arc<Mutex<Option<Checking>>>,
+}
+
+/// A member's content at one revision, asked for beside the looks.
+pub(crate) struct Checking {
+    pub(crate) cluster: ClusterId,
+    pub(crate) revision: u64,
+    pub(crate) task: JoinHandle<Option<Check>>,
+    pub(crate) found: Option<Check>,
 }
 
 impl Hands {
     /// Hands that have done nothing yet.
     pub(crate) fn new(ports: Ports, site: Site) -> Self {
-        Self { ports, site: Arc::new(site), vote_etag: Arc::new(Mutex::new(None)) }
+        Self { ports, site: Arc::new(site), vote_etag: Arc::default(), check: Arc::default() }
     }
 
     /// The way to my own member, by how its process was started.

@@ -45,6 +45,7 @@ pub(crate) async fn perform(hands: &Hands, whose: &For, effect: &Effect) -> Outc
 async fn attempt(hands: &Hands, whose: &For, effect: &Effect) -> Done {
     let uid = uid_of(effect).or(whose.uid.as_deref()).unwrap_or_default().to_owned();
     match effect {
+        Effect::Prove => hands.prove().await,
         Effect::Discover => hands.discover().await,
         Effect::Found(founding) => hands.found(founding).await,
         Effect::ReadRegistry => hands.read_registry(&uid).await,
@@ -68,7 +69,7 @@ async fn attempt(hands: &Hands, whose: &For, effect: &Effect) -> Done {
         Effect::Save { reason, inc } => hands.save(&uid, seat(whose)?, *reason, *inc).await,
         Effect::SalvageCopy { inc } => hands.salvage(&uid, seat(whose)?, *inc).await,
         Effect::ReadCatalogue { inc, pointers } => hands.read_catalogue(&uid, *inc, pointers).await,
-        Effect::Verify(manifest) => hands.verify(&uid, manifest).await,
+        Effect::Verify(source) => hands.verify(&uid, source).await,
         Effect::ListMembers
         | Effect::RemoveMember(_)
         | Effect::AddLearner { .. }

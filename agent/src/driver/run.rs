@@ -7,7 +7,7 @@ use super::{
 use protocol::{
     coordinator::{Coordinator, Policy, Status, Told, Turn},
     effect::{Effect, Lane},
-    event::{Command, Event, Outcome},
+    event::{Command, Event, Outcome, Ticket},
     explanation::{Code, Note},
     observation::Identity,
     time::Moment,
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 pub enum Ask {
     /// What do you see?
     Status(oneshot::Sender<View>),
-    /// The operator's word.
+    /// The operator's word; it is answered when it is done.
     Tell(Command, oneshot::Sender<Told>),
 }
 
@@ -51,6 +51,9 @@ pub struct Agent {
     hands: Hands,
     identity: Identity,
     notes: Vec<Note>,
+    /// Who waits for the answer to a word, and how many words were said.
+    askers: BTreeMap<Ticket, oneshot::Sender<Told>>,
+    words: u64,
     /// The last sentence logged for each code.
     spoken: BTreeMap<Code, String>,
     answers: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
@@ -59,13 +62,23 @@ pub struct Agent {
 impl Agent {
     /// An agent that has not looked around yet.
     pub fn new(policy: Policy, identity: Identity, ports: Ports, site: Site) -> Self {
-        let core = Coordinator::new(policy, identity.clone());
+        Self::with(Coordinator::new(policy, identity.clone()), identity, ports, site)
+    }
+
+    /// One that only looks, tells, and puts an operator's word on record, where no agent runs.
+    pub fn observer(policy: Policy, identity: Identity, ports: Ports, site: Site) -> Self {
+        Self::with(Coordinator::observer(policy, identity.clone()), identity, ports, site)
+    }
+
+    fn with(core: Coordinator, identity: Identity, ports: Ports, site: Site) -> Self {
         let hands = Hands::new(ports, site);
         Self {
             core,
             hands,
             identity,
             notes: Vec::new(),
+            askers: BTreeMap::new(),
+            words: 0,
             spoken: BTreeMap::new(),
             answers: mpsc::channel(64),
         }
@@ -96,6 +109,11 @@ impl Agent {
 
     fn act(&mut self, turn: &Turn) {
         self.speak(&turn.notes);
+        for (ticket, told) in &turn.told {
+            if let Some(asker) = self.askers.remove(ticket) {
+                drop(asker.send(told.clone())); // the asker may have gone
+            }
+        }
         let slot = self.core.status(now()).ok().and_then(|status| {
             status
                 .members
@@ -142,11 +160,10 @@ impl Agent {
                 self.core.handle(now(), Event::Tick)
             }
             Ask::Tell(command, reply) => {
-                let turn = self.core.handle(now(), Event::Operator(command));
-                if let Some(told) = turn.told.clone() {
-                    drop(reply.send(told));
-                }
-                turn
+                self.words += 1;
+                let ticket = Ticket(self.words);
+                self.askers.insert(ticket, reply);
+                self.core.handle(now(), Event::Operator(ticket, command))
             }
         }
     }

@@ -1,6 +1,10 @@
 //! **table** — effects on the lock table: read, write, and the founding in the bucket.
 
-use super::{Done, Hands, bad, store_failed, unavailable};
+use super::{
+    Done, Hands, bad,
+    conditions::{self, ProbeError},
+    store_failed, unavailable,
+};
 use crate::ports::{object_store::Put, registry::ItemWrite};
 use protocol::{
     effect::Founding,
@@ -10,6 +14,17 @@ use protocol::{
 };
 
 impl Hands {
+    /// Whether both stores honour conditions; the probe's rows are this machine's own.
+    pub(super) async fn prove(&self) -> Done {
+        let (store, table) = (&*self.ports.store, &*self.ports.registry);
+        let uid = conditions::rows_of(&self.site.instance);
+        match conditions::probe(store, &self.site.prefix, table, &uid).await {
+            Ok(()) => Ok(Outcome::Ok),
+            Err(ProbeError::Unknown(error)) => Err(store_failed(error)),
+            Err(broken @ ProbeError::Broken { .. }) => Err(bad(broken)),
+        }
+    }
+
     pub(super) async fn discover(&self) -> Done {
         let key = Keys::cluster_json(&self.site.prefix);
         match self.ports.store.get(&key).await.map_err(store_failed)? {

@@ -3,7 +3,7 @@
 //! Comes from the verbs. "Nobody serves the socket" is told apart from "it may not be opened" and
 //! from "no answer came": only the first lets a verb go on without the agent.
 
-use super::{Request, Told};
+use super::{Request, Told, server::SAVE};
 use crate::exit::{Code, Problem};
 use serde::de::DeserializeOwned;
 use std::{io, io::ErrorKind, path::Path, time::Duration};
@@ -24,11 +24,30 @@ const ANSWER_MAX: u64 = 4 * 1024 * 1024;
 /// [`Code::NoAgent`] if nobody serves it or it may not be opened; [`Code::Failed`] if no answer
 /// came, or one that can't be understood: whether a command was carried out is unknown then.
 pub async fn ask<T: DeserializeOwned>(socket: &Path, request: &Request) -> Result<T, Problem> {
-    ask_if_there(socket, request).await?.ok_or_else(|| {
-        Problem::new(Code::NoAgent, "no agent runs on this machine")
-            .because(format!("nobody serves {}", socket.display()))
-            .next("systemctl start requorum.service, or `requorum agent` in the foreground")
-    })
+    ask_if_there(socket, request).await?.ok_or_else(|| no_agent(socket))
+}
+
+/// Nobody serves the socket.
+pub fn no_agent(socket: &Path) -> Problem {
+    Problem::new(Code::NoAgent, "no agent runs on this machine")
+        .because(format!("nobody serves {}", socket.display()))
+        .next("systemctl start requorum.service, or `requorum agent` in the foreground")
+}
+
+/// Whether somebody serves `socket`.
+///
+/// # Errors
+/// [`Code::NoAgent`]: it may not be opened.
+pub async fn is_served(socket: &Path) -> Result<bool, Problem> {
+    match UnixStream::connect(socket).await {
+        Ok(_) => Ok(true),
+        Err(error)
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(cannot_open(socket, &error)),
+    }
 }
 
 /// Asks the agent that serves `socket`; `None`: nobody does.
@@ -53,10 +72,11 @@ pub async fn ask_if_there<T: DeserializeOwned>(
             .because(format!("{}: {cause}", socket.display()))
             .next("requorum status")
     };
-    let answer = timeout(PATIENCE, exchange(stream, request)).await;
-    let answer = answer.map_err(|_| failed(format!("nothing in {} s", PATIENCE.as_secs())))?;
+    let patience = if *request == Request::Save { SAVE + PATIENCE } else { PATIENCE };
+    let answer = timeout(patience, exchange(stream, request)).await;
+    let answer = answer.map_err(|_| failed(format!("nothing in {} s", patience.as_secs())))?;
     let answer = answer.map_err(|error| failed(error.to_string()))?;
-    serde_json::from_slice(&answer).map(Some).map_err(|error| not_understood(&answer, &error))
+    understood(&answer).map(Some)
 }
 
 async fn exchange(mut stream: UnixStream, request: &Request) -> io::Result<Vec<u8>> {
@@ -66,6 +86,14 @@ async fn exchange(mut stream: UnixStream, request: &Request) -> io::Result<Vec<u
     let mut answer = Vec::new();
     stream.take(ANSWER_MAX).read_to_end(&mut answer).await?;
     Ok(answer)
+}
+
+/// Reads an answer.
+///
+/// # Errors
+/// [`Code::Failed`]: a refusal where a document was expected, or nothing that can be understood.
+pub fn understood<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(answer).map_err(|error| not_understood(answer, &error))
 }
 
 /// A refusal where a document was expected is the agent's own word; anything else is no word.

@@ -22,6 +22,9 @@ pub struct Status {
     pub parked: Option<String>,
     /// Why we are paused, or null.
     pub paused: Option<String>,
+    /// How etcd's voters differ from those on record, or null.
+    #[serde(default)]
+    pub drift: Option<String>,
     /// Who leads; null if nobody needs to.
     pub leader: Option<Leader>,
     /// `quorum-alive`, `quorum-lost` or `pending`; `unknown` while nothing was read.
@@ -128,6 +131,7 @@ fn unknown() -> Status {
         attempt: 0,
         parked: None,
         paused: None,
+        drift: None,
         leader: None,
         verdict: "unknown".into(),
         opened: false,
@@ -148,6 +152,7 @@ fn seen_status(seen: &core::Status) -> Status {
         attempt: seen.attempt,
         parked: seen.parked.map(|parked| parked.name().into()),
         paused: seen.paused.clone(),
+        drift: seen.drift.clone(),
         leader: seen.leader.clone().map(|(name, epoch)| Leader { name, epoch }),
         verdict: verdict(seen.verdict).into(),
         opened: seen.opened,

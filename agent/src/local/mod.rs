@@ -6,6 +6,7 @@ pub mod documents;
 pub mod server;
 pub mod client;
 
+use protocol::manifest::Manifest;
 use serde::{Deserialize, Serialize};
 
 /// Longest request line, in bytes.
@@ -73,4 +74,34 @@ pub struct Told {
     pub code: String,
     /// One sentence.
     pub sentence: String,
+    /// The snapshot that was taken, if one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<Saved>,
+}
+
+/// `requorum.saved/1`: a snapshot that was saved and verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// Always `requorum.saved/1`.
+    pub schema: String,
+    /// Key of its manifest, below the cluster's prefix.
+    pub key: String,
+    /// Its revision.
+    pub revision: u64,
+    /// Its bytes.
+    pub size: u64,
+    /// Its digest, 64 hexadecimal digits.
+    pub sha256: String,
+}
+
+impl From<&Manifest> for Saved {
+    fn from(manifest: &Manifest) -> Self {
+        Self {
+            schema: "requorum.saved/1".into(),
+            key: manifest.key(),
+            revision: manifest.revision,
+            size: manifest.size,
+            sha256: manifest.sha256.to_string(),
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! alone knows anything. Nothing that arrives here can hold the agent up: a line is bounded in
 //! length and time, connections in number.
 
-use super::{LINE_MAX, Request, Told, documents};
+use super::{LINE_MAX, Request, Saved, Told, documents};
 use crate::driver::run::Ask;
 use protocol::{cluster::Seat, coordinator as core, event::Command, explanation::Note, registry};
 use std::{
@@ -21,6 +21,8 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the loop may take to answer; shorter than the client's own patience.
 const ANSWER: Duration = Duration::from_secs(8);
+/// How long a snapshot may take, as the driver bounds it, and a little.
+pub(super) const SAVE: Duration = Duration::from_secs(1830);
 /// Most askers served at once; the next ones wait in the kernel's queue.
 const ASKERS_MAX: usize = 16;
 
@@ -92,16 +94,24 @@ async fn reply(line: &[u8], asks: &mpsc::Sender<Ask>, seats: &[Seat]) -> serde_j
         Ok(request) => request,
         Err(error) => return refused("BAD_REQUEST", format!("the request can't be read: {error}")),
     };
-    timeout(ANSWER, ask(request, asks, seats)).await.unwrap_or_else(|_| {
-        refused("BUSY", "the agent did not answer within 8 s; it may still do what was asked")
+    let bound = if request == Request::Save { SAVE } else { ANSWER };
+    timeout(bound, ask(request, asks, seats)).await.unwrap_or_else(|_| {
+        let seconds = bound.as_secs();
+        refused("BUSY", format!("no answer within {seconds} s; what was asked may still be done"))
     })
 }
 
 fn refused(code: &str, sentence: impl Into<String>) -> serde_json::Value {
-    serde_json::json!(Told { accepted: false, code: code.into(), sentence: sentence.into() })
+    let (code, sentence) = (code.into(), sentence.into());
+    serde_json::json!(Told { accepted: false, code, sentence, saved: None })
 }
 
-async fn ask(request: Request, asks: &mpsc::Sender<Ask>, seats: &[Seat]) -> serde_json::Value {
+/// The loop's answer to a request.
+pub(crate) async fn ask(
+    request: Request,
+    asks: &mpsc::Sender<Ask>,
+    seats: &[Seat],
+) -> serde_json::Value {
     let ending = || refused("ENDING", "the agent is ending");
     if request == Request::Status {
         let (reply, view) = oneshot::channel();
@@ -128,10 +138,17 @@ fn document(told: core::Told) -> Told {
         accepted,
         code: note.code.name().into(),
         sentence: note.text,
+        saved: None,
     };
     match told {
         core::Told::Accepted(note) => told_so(true, note),
         core::Told::Refused(note) => told_so(false, note),
+        core::Told::Saved(manifest) => Told {
+            accepted: true,
+            code: "SAVED".into(),
+            sentence: format!("saved and verified: revision {}", manifest.revision),
+            saved: Some(Saved::from(&manifest)),
+        },
     }
 }
 

@@ -6,7 +6,11 @@
 //! get and auth status are raft proposals and are never polled (etcd.md 8).
 
 use async_trait::async_trait;
-use protocol::{cluster::MemberId, effect::Listed, observation::Answer};
+use protocol::{
+    cluster::MemberId,
+    effect::Listed,
+    observation::{Answer, Check},
+};
 use std::{path::Path, path::PathBuf};
 
 /// The way to a member.
@@ -37,8 +41,10 @@ pub struct EtcdError(pub String);
 /// One member.
 #[async_trait]
 pub trait Etcd: Send + Sync {
-    /// `Status`, then a linearizable get; with `check_at`, HashKV and a count-only Range there.
-    async fn probe(&self, door: &Door, check_at: Option<u64>) -> Answer;
+    /// `Status`, then a linearizable get.
+    async fn probe(&self, door: &Door) -> Answer;
+    /// HashKV and a count-only Range at a revision. Walks the whole database.
+    async fn check(&self, door: &Door, revision: u64) -> Result<Check, EtcdError>;
     /// Streams `Maintenance.Snapshot` into a new file; fails unless etcd's own sha256 trailer is
     /// there and right.
     async fn snapshot(&self, door: &Door, file: &Path) -> Result<Streamed, EtcdError>;

@@ -16,6 +16,9 @@ pub enum MachineError {
     /// Full.
     #[error("{0}")]
     NoSpace(String),
+    /// What is there is damaged: trying again won't help.
+    #[error("{0}")]
+    Bad(String),
     /// Anything else.
     #[error("{0}")]
     Failed(String),

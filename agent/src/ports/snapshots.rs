@@ -35,6 +35,8 @@ pub enum SnapshotError {
 /// Snapshot files.
 #[async_trait]
 pub trait Snapshots: Send + Sync {
+    /// Whether all tools that a restore and a salvage need are there and new enough.
+    async fn tools(&self) -> Result<(), SnapshotError>;
     /// Checks a file: trailer, structure, revision.
     async fn inspect(&self, file: &Path) -> Result<Inspected, SnapshotError>;
     /// Restores `file` for seat `name` of the plan into `.requorum/new/<plan>/` (fresh token,
@@ -52,4 +54,6 @@ pub trait Snapshots: Send + Sync {
     async fn salvage(&self, file: &Path) -> Result<(), SnapshotError>;
     /// A place for temporary files on the data dir's file system.
     fn scratch(&self) -> std::path::PathBuf;
+    /// Removes what an agent that was killed left there. Only where no other one can be at work.
+    async fn clear_scratch(&self) -> Result<(), SnapshotError>;
 }

@@ -10,9 +10,10 @@ use super::{Scene, Step};
 use crate::{
     change,
     cluster::Slot,
-    effect::Effect,
+    effect::{Effect, Lane},
     explanation::{Code, Note},
     fence::{self, Standing},
+    limits::{REFUSALS, STARTS_IN_VAIN},
     manifest::Reason,
     observation::{InAttempt, LogState},
     registry::{Evidence, Fence, Salvage},
@@ -28,13 +29,16 @@ impl Scene<'_> {
             return None;
         }
         let attempt = InAttempt { inc: self.ctrl.inc, attempt: self.ctrl.attempt };
-        let promised = self.marker().is_some_and(|marker| marker >= attempt);
-        if !promised && self.ctrl.is_guarded() && self.quorum_lives() {
+        let promised = self.core.known.kept.is_some_and(|(kept, _)| kept >= attempt);
+        let half = self.marker().is_some_and(|marker| marker >= attempt);
+        if !half && self.ctrl.is_guarded() && self.quorum_lives() {
             // S20: a healthy member never consents; its vote is the veto
             return None;
         }
         if !promised {
-            return self.last_words().or_else(|| self.promise(attempt));
+            // a promise found on the disk may be in one of its two places only: it is made again
+            let words = if half { None } else { self.last_words() };
+            return words.or_else(|| self.promise(attempt));
         }
         self.see_it_stopped().or_else(|| self.publish_fence()).or_else(|| self.salvage())
     }
@@ -102,7 +106,8 @@ impl Scene<'_> {
                 "stops etcd that was started beside the promise",
             );
         }
-        let seen_after = self.core.known.marked_at.is_none_or(|marked| self.looked_at >= marked);
+        let seen_after =
+            self.core.known.kept.is_some_and(|(_, marked_at)| self.looked_at >= marked_at);
         (!seen_after).then(|| {
             Step::Wait(Note::new(Code::Fencing, "looks once more whether etcd is stopped"))
         })
@@ -132,7 +137,19 @@ impl Scene<'_> {
             && self.data_inc() == Some(self.ctrl.inc);
         let read =
             self.core.known.log.as_ref().filter(|(attempt, _)| *attempt == self.ctrl.attempt);
-        let log = match (readable, read) {
+        if readable && self.may_be_spoiled() {
+            return self.try_a_copy();
+        }
+        if readable && self.is_spoiled() {
+            let change =
+                change::fence_own(self.slot, &self.mine, self.my_fence(Evidence::DataLost, None));
+            let text = "fenced: its data is lost, etcd refuses every copy of it";
+            return Step::act(Effect::Write(change), Code::Fencing, text);
+        }
+        // a disk that stalls is given half of T_fence; what can't be read till then isn't waited for
+        let stalls = self.core.known.failures.contains_key(&Lane::Machine)
+            && self.in_phase() >= self.timers().fence.half();
+        let log = match (readable && !(stalls && read.is_none()), read) {
             (true, None) => return Step::act(Effect::ReadLog, Code::Fencing, "reads its log"),
             (true, Some((_, log))) => log.clone(),
             (false, _) => None,
@@ -148,6 +165,37 @@ impl Scene<'_> {
         let change =
             change::fence_own(self.slot, &self.mine, self.my_fence(Evidence::Consent, log));
         Step::act(Effect::Write(change), Code::Fencing, text)
+    }
+
+    /// etcd was started again and again and never answered: its data may be what it refuses.
+    fn may_be_spoiled(&self) -> bool {
+        let saved = self.core.known.saved.as_ref();
+        let tried = saved.is_some_and(|(at, manifest)| {
+            manifest.reason == Reason::Salvage
+                && manifest.inc == self.ctrl.inc
+                && self.saw_phase_at(*at)
+        });
+        self.core.known.starts >= STARTS_IN_VAIN && !tried && !self.is_spoiled()
+    }
+
+    /// Whether a moment is of the present phase.
+    fn saw_phase_at(&self, at: crate::time::Moment) -> bool {
+        self.core.known.phase_since.is_some_and(|(_, since)| at >= since)
+    }
+
+    /// etcd refused so many copies of it that it is lost (protocol.md 1.4 "When data is lost").
+    fn is_spoiled(&self) -> bool {
+        let refusals =
+            self.core.known.refusals.filter(|(attempt, _)| *attempt == self.ctrl.attempt);
+        refusals.is_some_and(|(_, refusals)| refusals >= REFUSALS)
+    }
+
+    fn try_a_copy(&self) -> Option<Step> {
+        Step::act(
+            Effect::SalvageCopy { inc: self.ctrl.inc },
+            Code::Salvaging,
+            "etcd never came up with this data: it is tried on a copy",
+        )
     }
 
     fn my_fence(&self, kind: Evidence, log: Option<crate::observation::LogSummary>) -> Fence {
@@ -171,7 +219,8 @@ impl Scene<'_> {
         });
         if let Some((_, manifest)) = salvaged {
             // said even though the catalogue has it by now: the leader waits for the record
-            let salvage = Salvage { attempt: self.ctrl.attempt, manifest: manifest.key() };
+            let manifest = Some(manifest.key());
+            let salvage = Salvage { attempt: self.ctrl.attempt, manifest };
             let change = change::salvaged(self.slot, &self.mine, salvage);
             return Step::act(
                 Effect::Write(change),
@@ -185,6 +234,14 @@ impl Scene<'_> {
         };
         if !source::needs_salvage(Some(&log), catalogue) {
             return None;
+        }
+        if self.is_spoiled() {
+            let salvage = Salvage { attempt: self.ctrl.attempt, manifest: None };
+            return Step::act(
+                Effect::Write(change::salvaged(self.slot, &self.mine, salvage)),
+                Code::Salvaging,
+                "records that etcd refuses a copy of its data: nothing can be had of it",
+            );
         }
         Step::act(
             Effect::SalvageCopy { inc: self.ctrl.inc },
@@ -201,7 +258,7 @@ impl Scene<'_> {
         if self.ctrl.is_guarded() && self.quorum_lives() {
             return self.call_off(Code::QuorumAlive, "a quorum lives");
         }
-        if self.ctrl.is_guarded() && fence::restart_suffices(self.ctrl, standing.intact.len()) {
+        if self.ctrl.is_guarded() && standing.recoverable {
             let text = alloc::format!(
                 "{} members are intact, a plain restart suffices",
                 standing.intact.len()
@@ -283,10 +340,8 @@ impl Scene<'_> {
         if blocking < self.timers().drain {
             return Step::wait(Code::Gathering, "waits until appends already sent have arrived");
         }
-        let possible = standing.intact.len() + standing.waited.len();
-        let may_recover = self.ctrl.is_guarded()
-            && fence::restart_suffices(self.ctrl, possible)
-            && !standing.waited.is_empty();
+        let may_recover =
+            self.ctrl.is_guarded() && standing.may_recover && !standing.waited.is_empty();
         if may_recover && blocking < self.timers().permanent {
             let names: Vec<String> = standing.waited.iter().map(|slot| self.name(*slot)).collect();
             let text = alloc::format!(
@@ -304,11 +359,9 @@ impl Scene<'_> {
         None
     }
 
-    /// How long this agent has seen the present phase and attempt.
+    /// How long this agent has seen the present phase, attempt and plan.
     pub(super) fn in_phase(&self) -> crate::time::Span {
-        self.core
-            .known
-            .phase_since
-            .map_or(crate::time::Span(0), |(_, _, since)| self.now.since(since))
+        let since = self.core.known.phase_since.map(|(_, since)| since);
+        since.map_or(crate::time::Span(0), |since| self.now.since(since))
     }
 }

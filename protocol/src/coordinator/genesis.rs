@@ -17,8 +17,22 @@ use crate::{
 use alloc::vec::Vec;
 
 impl Coordinator {
+    /// The bucket has lost its `cluster.json`, and the table still has the cluster: it is written
+    /// again before an empty machine could found another under this prefix.
+    pub(super) fn bucket_lost(&self) -> Option<Step> {
+        let (uid, records) = (self.known.uid.as_ref()?, self.known.records.as_ref()?);
+        let ctrl = records.1.ctrl.as_ref().filter(|ctrl| ctrl.inc > 0 && ctrl.uid == *uid)?;
+        if self.known.discovered != Some(None) {
+            return None;
+        }
+        let founding = Founding { uid: uid.clone(), seats: ctrl.seats.len() };
+        let text = "cluster.json was gone from the bucket: written again; look after the snapshots there, \
+                    and at ETCDADM_CLUSTER_SNAPSHOTS_S3_URI";
+        Step::act(Effect::Found(founding), Code::BucketLost, text)
+    }
+
     /// Until the uid is known: find it, or found it.
-    pub(super) fn before_founding(&self, _now: Moment) -> Option<Step> {
+    pub(super) fn before_founding(&self) -> Option<Step> {
         if self.known.uid.is_some() {
             return None;
         }
@@ -156,7 +170,9 @@ impl Scene<'_> {
                 "waits for this machine's etcd to answer, to adopt its cluster",
             );
         };
-        let Some((_, listed)) = &self.core.known.listed else {
+        let young = |asked: &Moment| self.now.since(*asked) <= self.timers().poll.times(2);
+        let Some((_, listed)) = self.core.known.listed.as_ref().filter(|(asked, _)| young(asked))
+        else {
             return Step::act(
                 Effect::ListMembers,
                 Code::NotFounded,

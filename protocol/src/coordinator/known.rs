@@ -3,30 +3,44 @@
 
 use crate::{
     cluster::{ClusterId, Digest, MemberId, Slot},
-    effect::{Effect, Listed},
+    effect::{Effect, Lane, Listed},
     event::{Failure, FailureKind, Outcome},
+    explanation::{Code, Note},
     lease::Watch,
     limits::Timers,
     manifest::{Manifest, Reason},
     observation::{InAttempt, LogSummary, Look, Ran},
     plan::Plan,
-    registry::{Change, Phase, Pin, RecordChange, Records, Written},
+    registry::{Phase, Pin, RecordChange, Records, Written},
     tally::Book,
     time::Moment,
 };
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
+/// What a phase's patience is counted for: a new plan begins it anew.
+type Standstill = (Phase, u64, Option<Digest>);
+
 /// The latest news of everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Known {
     pub(super) uid: Option<String>,
+    /// The stores were seen to honour conditions.
+    pub(super) proven: bool,
+    /// Since when there is no scene to act on.
+    pub(super) blind_since: Option<Moment>,
     /// `cluster.json` was read: what it names.
     pub(super) discovered: Option<Option<String>>,
     /// A uid of our own that a founding is tried with, and whether its `ctrl` is written.
     pub(super) founding: Option<(String, bool)>,
+    /// The seat was this process's own for a while.
+    pub(super) seated: bool,
 
     pub(super) records: Option<(Moment, Records)>,
     pub(super) read_asked: Option<Moment>,
+    /// The version of `ctrl` read last, and since when it is that.
+    pub(super) version_since: Option<(u64, Moment)>,
+    /// Since when an operator's request is on record, as seen from here.
+    pub(super) request_since: Option<Moment>,
     /// A write was answered since: read before anything else is decided.
     pub(super) must_read: bool,
 
@@ -37,7 +51,8 @@ pub(super) struct Known {
     /// The highest promises ever seen on this machine, also if the disk was emptied under us.
     pub(super) marker: Option<InAttempt>,
     pub(super) retired: u64,
-    pub(super) marked_at: Option<Moment>,
+    /// The highest promise that this process saw made durable in both places, and when.
+    pub(super) kept: Option<(InAttempt, Moment)>,
     /// Starts of etcd since it was last seen to answer, and the latest.
     pub(super) starts: u32,
     pub(super) started_at: Option<Moment>,
@@ -54,8 +69,8 @@ pub(super) struct Known {
     pub(super) revision: (u64, u64),
 
     pub(super) watch: Watch,
-    /// Since when phase and attempt are what they are, as seen from here.
-    pub(super) phase_since: Option<(Phase, u64, Moment)>,
+    /// Since when phase, attempt and plan are what they are, as seen from here.
+    pub(super) phase_since: Option<(Standstill, Moment)>,
     /// Since when the member that a seat ran last is on record, as seen from here.
     pub(super) ran_since: BTreeMap<Slot, (MemberId, Moment)>,
     /// Since when the fences of this attempt block.
@@ -65,6 +80,8 @@ pub(super) struct Known {
     pub(super) log: Option<(u64, Option<LogSummary>)>,
     /// The attempt for which a last live snapshot was taken or tried.
     pub(super) last_words: Option<u64>,
+    /// How often etcd refused a copy of this machine's data, in which attempt.
+    pub(super) refusals: Option<(u64, u32)>,
     pub(super) saved: Option<(Moment, Manifest)>,
     /// An operator's `save` waits to be done.
     pub(super) save_asked: bool,
@@ -72,20 +89,47 @@ pub(super) struct Known {
     pub(super) plan: Option<(Pin, Plan)>,
     pub(super) drafted: Option<(Pin, Plan)>,
     pub(super) catalogue: Option<(u64, Moment, Vec<Manifest>)>,
-    pub(super) proven: Vec<Digest>,
+    /// Snapshots that were proven to restore, and when that was asked for.
+    pub(super) verified: Vec<(Digest, Moment)>,
+    /// Snapshots that can't be restored.
     pub(super) bad: Vec<Digest>,
     /// Plans that can't be restored on this machine.
     pub(super) unable: Vec<Digest>,
 
-    /// Operator's words that wait for the registry lane.
-    pub(super) words: Vec<Change>,
     pub(super) listed: Option<(Moment, Vec<Listed>)>,
     pub(super) disarmed: u64,
     /// The last failure of each kind of effect, for `explain`.
-    pub(super) failures: BTreeMap<crate::effect::Lane, Failure>,
+    pub(super) failures: BTreeMap<Lane, Failure>,
 }
 
 impl Known {
+    /// Notes whether there is a scene to act on.
+    pub(super) fn sees(&mut self, now: Moment, scene: bool) {
+        self.blind_since = match self.blind_since {
+            _ if scene => None,
+            Some(since) => Some(since),
+            None => Some(now),
+        };
+    }
+
+    /// A member that ends again and again is started at doubling distances, up to 32 polls.
+    pub(super) fn rests(&self, now: Moment, timers: &Timers) -> bool {
+        let rest = timers.poll.times(1 << self.starts.min(5));
+        let again_at = self.started_at.filter(|_| self.starts > 0).map(|started| started + rest);
+        again_at.is_some_and(|moment| now < moment)
+    }
+
+    /// What stands between this agent and the store behind `lane`, if its last call failed; `so`
+    /// says what follows.
+    pub(super) fn trouble(&self, lane: Lane, so: &str) -> Option<Note> {
+        let failure = self.failures.get(&lane)?;
+        let code = match failure.kind {
+            FailureKind::Bad => Code::RecordUnreadable,
+            FailureKind::Unavailable | FailureKind::NoSpace => Code::StoreUnreachable,
+        };
+        Some(Note::new(code, alloc::format!("{}: {so}", failure.text)))
+    }
+
     /// Takes what an effect brought.
     pub(super) fn learn(
         &mut self,
@@ -99,6 +143,7 @@ impl Known {
         match (effect, outcome) {
             (_, Outcome::Discovered(uid)) => self.discovered = Some(uid),
             (_, Outcome::Founded { uid }) => {
+                self.discovered = Some(Some(uid.clone()));
                 self.uid = Some(uid);
                 self.must_read = true;
             }
@@ -115,6 +160,9 @@ impl Known {
             (Effect::PutPlan(plan), Outcome::PlanWritten(pin)) => self.drafted = Some((pin, plan)),
             (Effect::Save { reason, .. }, Outcome::Saved(manifest)) => {
                 self.save_asked &= reason != Reason::Hand;
+                if matches!(reason, Reason::Suspicion | Reason::BeforeRollback) {
+                    self.spoke_last();
+                }
                 self.saved = Some((now, manifest));
                 self.catalogue = None;
             }
@@ -125,7 +173,11 @@ impl Known {
             (Effect::ReadCatalogue { inc, .. }, Outcome::Catalogue(manifests)) => {
                 self.catalogue = Some((inc, asked, manifests));
             }
-            (Effect::Verify(manifest), Outcome::Ok) => self.proven.push(manifest.sha256),
+            (Effect::Prove, Outcome::Ok) => self.proven = true,
+            (Effect::Verify(source), Outcome::Ok) => {
+                self.bad.retain(|bad| source.object.as_ref().is_none_or(|pin| pin.sha256 != *bad));
+                self.verified.extend(source.object.map(|pin| (pin.sha256, asked)));
+            }
             (_, Outcome::Members(listed)) => self.listed = Some((asked, listed)),
             (effect, Outcome::Ok | Outcome::LearnerAdded(_)) => self.did(now, &effect),
             (effect, outcome) => unreachable!("the driver answered {effect:?} with {outcome:?}"),
@@ -136,12 +188,15 @@ impl Known {
         self.must_read = false;
         if let Some(ctrl) = &records.ctrl {
             self.watch.record(now, ctrl.lease.as_ref(), timers);
-            let stands = self
-                .phase_since
-                .is_some_and(|(phase, attempt, _)| (phase, attempt) == (ctrl.phase, ctrl.attempt));
-            if !stands {
-                self.phase_since = Some((ctrl.phase, ctrl.attempt, now));
+            let stands = (ctrl.phase, ctrl.attempt, ctrl.plan.as_ref().map(|pin| pin.sha256));
+            if self.phase_since.is_none_or(|(stood, _)| stood != stands) {
+                self.phase_since = Some((stands, now));
             }
+            if self.version_since.is_none_or(|(version, _)| version != ctrl.version) {
+                self.version_since = Some((ctrl.version, now));
+            }
+            let since = self.request_since.unwrap_or(now);
+            self.request_since = ctrl.request.as_ref().map(|_| since);
             for (slot, record) in &records.slots {
                 let Some(ran) = &record.ran else { continue };
                 let since = self.ran_since.entry(*slot).or_insert((ran.member_id, now));
@@ -172,6 +227,11 @@ impl Known {
             {
                 let epoch = after.lease.as_ref().map_or(0, |lease| lease.epoch);
                 self.watch.won(asked, epoch);
+            }
+            (RecordChange::Slot { before, after, .. }, Written::Applied)
+                if before.owner != after.owner =>
+            {
+                self.seated = true;
             }
             (RecordChange::Slot { before, after, .. }, Written::Applied)
                 if before.ran != after.ran =>
@@ -211,9 +271,12 @@ impl Known {
         match effect {
             Effect::Mark(marker) => {
                 self.marker = self.marker.max(Some(*marker));
-                self.marked_at = Some(now);
+                self.kept = self.kept.max(Some((*marker, now)));
             }
-            Effect::Unmark(_) => self.marker = None,
+            Effect::Unmark(_) => {
+                self.marker = None;
+                self.kept = None;
+            }
             Effect::Retire(inc) => self.retired = self.retired.max(*inc),
             Effect::Start(_) => {
                 self.unstarted = None;
@@ -231,7 +294,8 @@ impl Known {
             | Effect::RemoveMember(_)
             | Effect::AddLearner { .. }
             | Effect::Promote(_) => {}
-            Effect::Discover
+            Effect::Prove
+            | Effect::Discover
             | Effect::ReadRegistry
             | Effect::Write(_)
             | Effect::Found(_)
@@ -248,33 +312,51 @@ impl Known {
         }
     }
 
+    /// Last words are tried once an attempt: a member that goes on applying would never end them.
+    fn spoke_last(&mut self) {
+        self.last_words = self.phase_since.map(|((_, attempt, _), _)| attempt);
+    }
+
     /// Takes a failure: it proves nothing, but some of them say "not this one".
     pub(super) fn failed(&mut self, effect: &Effect, failure: Failure) {
         match effect {
             Effect::Write(_) | Effect::Found(_) => self.must_read = true,
-            Effect::Verify(manifest) if failure.kind == FailureKind::Bad => {
-                self.bad.push(manifest.sha256)
+            // whoever asked was told; it is not tried again behind their back
+            Effect::Save { reason: Reason::Hand, .. } => self.save_asked = false,
+            Effect::Verify(source) if failure.kind == FailureKind::Bad => {
+                self.bad.extend(source.object.as_ref().map(|pin| pin.sha256));
             }
-            Effect::Restore(_, digest) if failure.kind != FailureKind::Unavailable => {
+            Effect::Restore(_, digest) | Effect::FetchPlan(Pin { sha256: digest, .. })
+                if failure.kind != FailureKind::Unavailable =>
+            {
                 self.unable.push(*digest)
             }
-            Effect::ReadLog => self.log = self.marker.map(|marker| (marker.attempt, None)),
+            Effect::SalvageCopy { .. } if failure.kind == FailureKind::Bad => {
+                let attempt = self.phase_since.map_or(0, |((_, attempt, _), _)| attempt);
+                let before = self.refusals.filter(|(of, _)| *of == attempt).map_or(0, |(_, n)| n);
+                self.refusals = Some((attempt, before + 1));
+            }
+            Effect::ReadLog if failure.kind == FailureKind::Bad => {
+                self.log = self.marker.map(|marker| (marker.attempt, None));
+            }
             Effect::Save { reason: Reason::Suspicion | Reason::BeforeRollback, .. } => {
-                // last words are tried once an attempt; a store that is down must not hold the fence up
-                let (_, attempt, _) = self.phase_since.unwrap_or((Phase::Idle, 0, Moment(0)));
-                self.last_words = Some(attempt);
+                self.spoke_last(); // a store that is down must not hold the fence up
             }
             Effect::Start(_) => {
                 // it may have run for a moment
                 self.unstarted = None;
                 self.must_look = true;
             }
-            Effect::Stop | Effect::Swap { .. } | Effect::MoveAside { .. } => self.must_look = true,
-            Effect::Discover
+            // half of a promise may be written: what was seen before it says nothing of after
+            Effect::Mark(_) | Effect::Stop | Effect::Swap { .. } | Effect::MoveAside { .. } => {
+                self.must_look = true;
+            }
+            Effect::Prove
+            | Effect::Discover
             | Effect::ReadRegistry
             | Effect::Exchange(_)
             | Effect::Look { .. }
-            | Effect::Mark(_)
+            | Effect::ReadLog
             | Effect::Unmark(_)
             | Effect::Retire(_)
             | Effect::RememberOpened(_)

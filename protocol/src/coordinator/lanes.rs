@@ -5,8 +5,9 @@
 
 use crate::{
     effect::{Effect, Lane},
+    event::FailureKind,
     limits::Timers,
-    time::Moment,
+    time::{Moment, Span},
 };
 use alloc::collections::BTreeMap;
 
@@ -16,6 +17,9 @@ pub(super) struct Lanes {
     busy: BTreeMap<Lane, Effect>,
     failures: BTreeMap<Lane, u32>,
     not_before: BTreeMap<Lane, Moment>,
+    /// Failures in a row that say something about this agent and not about what it asked for, and
+    /// when the last one was.
+    hampered: BTreeMap<Lane, (u32, Moment)>,
 }
 
 impl Lanes {
@@ -45,17 +49,28 @@ impl Lanes {
     }
 
     /// Lets the lane rest after a failure.
-    pub(super) fn failed(&mut self, lane: Lane, now: Moment, timers: &Timers) {
+    pub(super) fn failed(&mut self, lane: Lane, now: Moment, kind: FailureKind, timers: &Timers) {
         let failures = self.failures.entry(lane).or_insert(0);
         let rest = timers.poll.times(1 << (*failures).min(4));
         *failures = failures.saturating_add(1);
         self.not_before.insert(lane, now + rest);
+        if kind != FailureKind::Bad {
+            let before = self.hampered.get(&lane).map_or(0, |(failures, _)| *failures);
+            self.hampered.insert(lane, (before.saturating_add(1), now));
+        }
+    }
+
+    /// Whether a lane failed at least `often` in a row, the last time less than `pause` ago.
+    pub(super) fn is_failing(&self, lane: Lane, now: Moment, often: u32, pause: Span) -> bool {
+        let hampered = self.hampered.get(&lane);
+        hampered.is_some_and(|(failures, at)| *failures >= often && now.since(*at) < pause)
     }
 
     /// Forgets earlier failures.
     pub(super) fn succeeded(&mut self, lane: Lane) {
         self.failures.remove(&lane);
         self.not_before.remove(&lane);
+        self.hampered.remove(&lane);
     }
 
     /// The next moment at which a resting lane may be tried again.

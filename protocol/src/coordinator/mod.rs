@@ -4,13 +4,15 @@
 //! turn looks at the whole scene and asks what is to be done *now*, so a crash, a lost answer or a
 //! new leader needs no code of its own: whoever looks next finds the same thing to do.
 //!
-//! Three voices speak in each turn: the member's own part ([`seat`], [`fencing`], [`restoring`],
-//! [`running`]), the leader's part ([`leading`] and the same files), and the saver's ([`saving`]).
-//! What they want runs in lanes ([`lanes`]), one effect a lane.
+//! Four voices speak in each turn: the member's own part ([`seat`], [`fencing`], [`restoring`],
+//! [`running`]), the leader's part ([`leading`] and the same files), the saver's ([`saving`]) and
+//! the comparer's ([`reconciling`]). What they want runs in lanes ([`lanes`]), one effect a lane.
+//! Where there is no scene, [`alone`] speaks.
 
 mod lanes;
 mod known;
 mod scene;
+mod alone;
 mod genesis;
 mod seat;
 mod running;
@@ -22,6 +24,7 @@ mod restoring;
 mod healing;
 mod replacing;
 mod saving;
+mod reconciling;
 mod operator;
 mod status;
 
@@ -31,7 +34,7 @@ pub use status::{MemberStatus, Status};
 use crate::{
     cluster::{Digest, Seat},
     effect::{Effect, Lane},
-    event::{Event, Outcome},
+    event::{Event, Outcome, Ticket},
     explanation::{Code, Note},
     limits::Timers,
     observation::Identity,
@@ -40,6 +43,7 @@ use crate::{
 use alloc::{string::String, vec::Vec};
 use known::Known;
 use lanes::Lanes;
+use operator::Words;
 use scene::{Scene, Step};
 
 /// What the operator settled before the agent started.
@@ -49,6 +53,8 @@ pub struct Policy {
     pub timers: Timers,
     /// May we act by ourselves?
     pub mode: Mode,
+    /// From how many failed members on somebody leads.
+    pub threshold: Threshold,
     /// Fewest live agents for a restore; `None`: a quorum of the seats.
     pub min_members: Option<usize>,
     /// Most revisions a restore may lose without asking; `None`: no bound.
@@ -57,6 +63,8 @@ pub struct Policy {
     pub seats: Vec<Seat>,
     /// Found an empty cluster if none exists.
     pub bootstrap: bool,
+    /// Both stores were proven to honour conditions before the agent started.
+    pub proven: bool,
 }
 
 /// How much we may do by ourselves.
@@ -70,6 +78,16 @@ pub enum Mode {
     Off,
 }
 
+/// From how many failed members on a leader is elected (design.md 1.2). A restore needs a lost
+/// quorum either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Threshold {
+    /// When more have failed than the quorum can spare.
+    Quorum,
+    /// When more than 1/N have failed: from two on.
+    OneNth,
+}
+
 /// What one turn came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
@@ -79,8 +97,8 @@ pub struct Turn {
     pub wake_at: Moment,
     /// Why, the weightiest first.
     pub notes: Vec<Note>,
-    /// The answer to an operator's word, if this event was one.
-    pub told: Option<Told>,
+    /// Answers to operators' words that are settled now.
+    pub told: Vec<(Ticket, Told)>,
 }
 
 /// One agent's mind.
@@ -89,14 +107,23 @@ pub struct Coordinator {
     policy: Policy,
     me: Identity,
     known: Known,
+    words: Words,
     lanes: Lanes,
     counter: u64,
+    /// Looks, tells and puts an operator's word on record, and does nothing else.
+    observes: bool,
 }
 
 impl Coordinator {
     /// An agent that knows nothing yet.
     pub fn new(policy: Policy, me: Identity) -> Self {
-        Self { policy, me, known: Known::default(), lanes: Lanes::default(), counter: 0 }
+        let (known, words, lanes) = (Known::default(), Words::default(), Lanes::default());
+        Self { policy, me, known, words, lanes, counter: 0, observes: false }
+    }
+
+    /// One that sits on no seat: it only looks, tells, and puts an operator's word on record.
+    pub fn observer(policy: Policy, me: Identity) -> Self {
+        Self { observes: true, ..Self::new(policy, me) }
     }
 
     /// The uid whose records are read and written, once it is known.
@@ -106,22 +133,20 @@ impl Coordinator {
 
     /// Takes one event at `now` and says what to do about it.
     pub fn handle(&mut self, now: Moment, event: Event) -> Turn {
-        let told = match event {
-            Event::Tick => None,
-            Event::Done { lane, asked, outcome } => {
-                self.absorb(now, lane, asked, outcome);
-                None
-            }
-            Event::Operator(command) => Some(self.hear_operator(now, command)),
-        };
+        match event {
+            Event::Tick => {}
+            Event::Done { lane, asked, outcome } => self.absorb(now, lane, asked, outcome),
+            Event::Operator(ticket, command) => self.words.hear(now, ticket, command),
+        }
         self.settle_uid();
-        Turn { told, ..self.decide(now) }
+        self.decide(now)
     }
 
     fn absorb(&mut self, now: Moment, lane: Lane, asked: Moment, outcome: Outcome) {
         let Some(effect) = self.lanes.end(lane) else { return };
+        self.words.learn(&effect, &outcome);
         if let Outcome::Failed(failure) = outcome {
-            self.lanes.failed(lane, now, &self.policy.timers);
+            self.lanes.failed(lane, now, failure.kind, &self.policy.timers);
             self.known.failed(&effect, failure);
         } else {
             self.lanes.succeeded(lane);
@@ -130,8 +155,11 @@ impl Coordinator {
     }
 
     fn decide(&mut self, now: Moment) -> Turn {
-        let mut turn = Turn { effects: Vec::new(), wake_at: now, notes: Vec::new(), told: None };
+        let told = Vec::new();
+        let mut turn = Turn { effects: Vec::new(), wake_at: now, notes: Vec::new(), told };
         self.speak(now, &mut turn);
+        let scene = self.scene(now).is_ok();
+        self.known.sees(now, scene);
         let steps = self.steps(now);
         for step in steps {
             match step {
@@ -158,27 +186,46 @@ impl Coordinator {
         free
     }
 
-    /// What the member, the leader and the saver want, in that order.
+    /// What comes before everything else: stores that can be trusted, and a cluster in them.
+    fn first_things(&self) -> Option<Step> {
+        self.prove_stores().or_else(|| self.before_founding())
+    }
+
+    /// What the member, the leader, the saver and the comparer want, in that order.
     fn steps(&self, now: Moment) -> Vec<Step> {
-        if let Some(step) = self.before_founding(now) {
-            return alloc::vec![step];
+        if self.observes {
+            return self.observation(now);
         }
-        match self.scene(now) {
-            Ok(scene) => {
-                let voices = [scene.member_part(), scene.leader_part(), scene.saver_part()];
-                voices.into_iter().flatten().collect()
+        let scene = match (self.first_things(), self.scene(now)) {
+            (None, Ok(scene)) => scene,
+            (first, scene) => {
+                let note = scene.err();
+                let alone = note.as_ref().and_then(|note| self.without_scene(now, note));
+                return [alone, first, note.map(Step::Wait)].into_iter().flatten().collect();
             }
-            Err(note) => alloc::vec![Step::Wait(note)],
-        }
+        };
+        let voices = [
+            scene.member_part(),
+            scene.leader_part(),
+            scene.saver_part(),
+            scene.comparer_part(),
+            self.bucket_lost(),
+        ];
+        voices.into_iter().flatten().collect()
     }
 
     /// The scene, if everything in it is known and young enough to act on.
     fn scene(&self, now: Moment) -> Result<Scene<'_>, Note> {
         let blind = |what: &str| {
-            Note::new(Code::Blind, alloc::format!("{what}; nothing is decided on old news"))
+            let text = alloc::format!("{what}; nothing is decided on old news");
+            let trouble = self.known.trouble(Lane::Registry, &text);
+            trouble.unwrap_or_else(|| Note::new(Code::Blind, text))
         };
         let known = &self.known;
         let gap = self.policy.timers.gap;
+        if !(self.policy.proven || known.proven) {
+            return Err(self.unproven());
+        }
         if known.must_read
             || known.records.as_ref().is_some_and(|(read_at, _)| now.since(*read_at) > gap)
         {
@@ -187,21 +234,23 @@ impl Coordinator {
         if known.must_look
             || known.look.as_ref().is_some_and(|(looked_at, _)| now.since(*looked_at) > gap)
         {
-            return Err(blind("the last look at this machine is too old"));
+            let text = "the last look at this machine is too old; nothing is decided on old news";
+            return Err(Note::new(Code::Blind, text));
         }
         self.last_scene(now)
     }
 
     /// The scene as last seen, however old: for showing, never for acting.
     fn last_scene(&self, now: Moment) -> Result<Scene<'_>, Note> {
-        let blind = |what: &str| {
-            Note::new(Code::Blind, alloc::format!("{what}; nothing is decided blindly"))
-        };
+        let blind = |what: &str| Note::new(Code::Blind, what);
         let known = &self.known;
-        let (_, records) =
-            known.records.as_ref().ok_or_else(|| blind("the lock table was not read yet"))?;
-        let (looked_at, look) =
-            known.look.as_ref().ok_or_else(|| blind("this machine was not looked at yet"))?;
+        let (_, records) = known.records.as_ref().ok_or_else(|| {
+            let text = "the lock table was not read yet; nothing is decided blindly";
+            known.trouble(Lane::Registry, text).unwrap_or_else(|| blind(text))
+        })?;
+        let (looked_at, look) = known.look.as_ref().ok_or_else(|| {
+            blind("this machine was not looked at yet; nothing is decided blindly")
+        })?;
         let ctrl = records.ctrl.as_ref().ok_or_else(|| self.registry_lost())?;
         if look.memory.uid.as_ref().is_some_and(|uid| *uid != ctrl.uid) {
             let text = "this machine belongs to another cluster than the one under this prefix; nothing is touched";
@@ -230,7 +279,8 @@ impl Coordinator {
     fn registry_lost(&self) -> Note {
         let uid = self.uid().unwrap_or_default();
         let text = alloc::format!(
-            "the bucket names cluster {uid}, but the lock table has no record of it: restore the table, never found it anew"
+            "the bucket names cluster {uid}, but the lock table has no record of it: restore the table from \
+             its backup, or check REQUORUM_TABLE and AWS_REGION; a cluster is never founded twice"
         );
         Note::new(Code::RegistryLost, text)
     }

@@ -1,14 +1,18 @@
-//! **operator** — the operator's words, each checked, recorded by one conditional write of one
-//! field, and answered. Words are asked for at the agent's local socket.
+//! **operator** — the operator's words, each weighed against the present scene, recorded by one
+//! conditional write of one field, and answered once that is done.
+//!
+//! Comes from the agent's local socket, or from a command that found no agent. Goes to the table.
 
 use super::{Coordinator, Scene, Turn};
 use crate::{
     change,
     cluster::Slot,
     effect::Effect,
-    event::Command,
+    event::{Command, Outcome, Ticket},
     explanation::{Code, Note},
-    registry::{Attest, Change, Ctrl, Operation, Phase, Request, Stage},
+    limits::WORD_PATIENCE,
+    manifest::{Manifest, Reason},
+    registry::{Attest, Change, Ctrl, Operation, Phase, Request, Stage, Written},
     tally::Verdict,
     time::Moment,
 };
@@ -17,40 +21,138 @@ use alloc::{string::String, vec::Vec};
 /// The answer to an operator's word.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Told {
-    /// It is being recorded: watch `status`.
+    /// It is on record: watch `status`.
     Accepted(Note),
+    /// The snapshot that was asked for is in the bucket.
+    Saved(Manifest),
     /// Not now or not at all, with the reason and what would help.
     Refused(Note),
 }
 
-impl Coordinator {
-    /// Checks a word against the present scene and, if it may be, asks for its record.
-    pub(super) fn hear_operator(&mut self, now: Moment, command: Command) -> Told {
-        if command == Command::Save {
-            self.known.save_asked = true;
-            return Told::Accepted(Note::new(
-                Code::Saving,
-                "a snapshot is taken as soon as this member answers",
-            ));
-        }
-        let heard = self.scene(now).map_or_else(Err, |scene| scene.weigh(command));
-        match heard {
-            Ok((change, note)) => {
-                self.known.words.push(change);
-                Told::Accepted(note)
+/// Words that were heard and not answered yet, in the order they were said. A word is answered
+/// when it is done, never before: an answer that comes first could be wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Words {
+    open: Vec<Word>,
+    told: Vec<(Ticket, Told)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Word {
+    ticket: Ticket,
+    command: Command,
+    heard: Moment,
+    state: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "a word or two are open at a time")]
+enum State {
+    /// Not weighed yet, or to be weighed again: what it was weighed against has changed.
+    Waiting,
+    /// Its record is being written; the note is the answer if it is applied.
+    Writing(Change, Note),
+    /// Its snapshot is being taken.
+    Saving,
+}
+
+impl Words {
+    /// Takes a new word.
+    pub(super) fn hear(&mut self, now: Moment, ticket: Ticket, command: Command) {
+        self.open.push(Word { ticket, command, heard: now, state: State::Waiting });
+    }
+
+    /// Takes what an effect brought, if a word waits for it.
+    pub(super) fn learn(&mut self, effect: &Effect, outcome: &Outcome) {
+        let told = &mut self.told;
+        self.open.retain_mut(|word| {
+            let answer = word.answer(effect, outcome);
+            let done = answer.is_some();
+            told.extend(answer.map(|answer| (word.ticket, answer)));
+            !done
+        });
+    }
+}
+
+impl Word {
+    /// The answer that an outcome settles. A write that was refused is weighed again, because
+    /// somebody else was faster; one without an answer may have been applied.
+    fn answer(&mut self, effect: &Effect, outcome: &Outcome) -> Option<Told> {
+        match (&self.state, effect) {
+            (State::Writing(change, note), Effect::Write(written)) if change == written => {
+                let note = note.clone();
+                self.written(outcome, note)
             }
-            Err(note) => Told::Refused(note),
+            (State::Saving, Effect::Save { reason: Reason::Hand, .. }) => saved(outcome),
+            (State::Waiting | State::Writing(..) | State::Saving, _) => None,
         }
     }
 
-    /// Takes the next recorded word into the registry lane, if it is free.
+    fn written(&mut self, outcome: &Outcome, note: Note) -> Option<Told> {
+        if *outcome == Outcome::Written(Written::Applied) {
+            return Some(Told::Accepted(note));
+        }
+        if *outcome == Outcome::Written(Written::Refused) {
+            self.state = State::Waiting;
+            return None;
+        }
+        let text = "whether it was put on record is not known; \
+                    look at `requorum status` before you say it again";
+        Some(Told::Refused(Note::new(Code::Retrying, text)))
+    }
+}
+
+fn saved(outcome: &Outcome) -> Option<Told> {
+    if let Outcome::Saved(manifest) = outcome {
+        return Some(Told::Saved(manifest.clone()));
+    }
+    let Outcome::Failed(failure) = outcome else { return None };
+    let text = alloc::format!("the snapshot was not saved: {}", failure.text);
+    Some(Told::Refused(Note::new(Code::Unable, text)))
+}
+
+impl Coordinator {
+    /// Weighs what waits, begins what may be begun, and hands the answers out.
     pub(super) fn speak(&mut self, now: Moment, turn: &mut Turn) {
-        let effect = Effect::Write(match self.known.words.first() {
-            Some(change) => change.clone(),
-            None => return,
-        });
-        if self.begin(now, effect, turn) {
-            self.known.words.remove(0);
+        for mut word in core::mem::take(&mut self.words.open) {
+            if word.state == State::Waiting
+                && let Some(refusal) = self.weigh(now, &mut word, turn)
+            {
+                self.words.told.push((word.ticket, Told::Refused(refusal)));
+            } else {
+                self.words.open.push(word);
+            }
+        }
+        turn.told = core::mem::take(&mut self.words.told);
+    }
+
+    /// Weighs a word against the present scene; the reason if it is refused. Without a scene it
+    /// waits for a moment: most often a read is under way.
+    fn weigh(&mut self, now: Moment, word: &mut Word, turn: &mut Turn) -> Option<Note> {
+        let scene = match self.scene(now) {
+            Ok(scene) => scene,
+            Err(note) => {
+                let passing = matches!(note.code, Code::Blind | Code::StoreUnreachable);
+                let waits = passing && now.since(word.heard) < WORD_PATIENCE;
+                return (!waits).then_some(note);
+            }
+        };
+        if word.command == Command::Save {
+            let refused = scene.weigh_save();
+            if refused.is_none() {
+                self.known.save_asked = true;
+                word.state = State::Saving;
+            }
+            return refused;
+        }
+        match scene.weigh(word.command.clone()) {
+            Ok((change, note)) => {
+                if self.begin(now, Effect::Write(change.clone()), turn) {
+                    word.state = State::Writing(change, note);
+                }
+                None
+            }
+            Err(note) => Some(note),
         }
     }
 }
@@ -85,12 +187,31 @@ impl Scene<'_> {
                 change::word(self.ctrl, change_target(change::abort(self.ctrl))),
                 Note::new(Code::Requested, "the attempt is called off"),
             )),
+            Command::Abort if self.ctrl.request.is_some() => {
+                word(Ctrl { request: None, ..ctrl() }, "the request is withdrawn")
+            }
             Command::Abort => {
                 refuse(Code::AllWell, "no attempt is open; there is nothing to call off")
             }
             Command::Pause { because } => word(Ctrl { paused: Some(because), ..ctrl() }, "paused"),
             Command::Resume => word(Ctrl { paused: None, ..ctrl() }, "resumed"),
         }
+    }
+
+    /// Why no snapshot can be taken here now, if so.
+    fn weigh_save(&self) -> Option<Note> {
+        if self.owner().is_none() {
+            let text = alloc::format!("another machine speaks for {}", self.core.me.name);
+            return Some(Note::new(Code::SeatTaken, text));
+        }
+        let text = match self.answer() {
+            None => "this node's etcd does not answer; `requorum check` looks at all of them",
+            Some(status) if status.learner => {
+                "this node's member is a learner; save on another node"
+            }
+            Some(_) => return None,
+        };
+        Some(Note::new(Code::Unable, text))
     }
 
     fn weigh_restore(&self, request: Request) -> Heard {

@@ -8,7 +8,7 @@
 use super::{Mode, Scene, Step};
 use crate::{
     change,
-    cluster::{Member, MemberId, Slot, quorum},
+    cluster::{Member, MemberId, Seat, Slot, quorum},
     effect::{Effect, Join, Listed, Start},
     explanation::{Code, Note},
     observation::{LogState, Ran},
@@ -58,12 +58,15 @@ impl Scene<'_> {
         since.is_some_and(|since| self.now.since(since) >= self.timers().replace)
     }
 
-    /// The learner's disk went before it voted: it is taken out, and another added.
+    /// The learner's disk went before it voted, or its machine for good: it is taken out, and another
+    /// added.
     fn begin_again(&self, op: &Operation) -> Option<Step> {
         let added = op.added?;
         let ran = self.records.slot(op.slot).ran.is_some_and(|ran| ran.member_id == added);
-        let lost = self.vote(op.slot).is_some_and(|vote| vote.health == Health::DataLost);
-        if !(ran && lost && self.has_failed_long(op.slot)) {
+        let says = |health| self.vote(op.slot).is_some_and(|vote| vote.health == health);
+        let lost = says(Health::DataLost) && self.has_failed_long(op.slot);
+        let gone = says(Health::NeverRan) && self.records.is_attested(op.slot, self.ctrl.inc);
+        if !(ran && (lost || gone)) {
             return None;
         }
         let again =
@@ -152,8 +155,6 @@ impl Scene<'_> {
 
     fn continue_operation(&self, op: &Operation, listed: &[Listed]) -> Option<Step> {
         let seat = self.ctrl.seat(op.slot)?;
-        let stage = |stage, added| Some(Operation { stage, added, ..op.clone() });
-        let others = || self.ctrl.members.iter().copied().filter(|member| member.slot != op.slot);
         let at_seat = listed.iter().find(|member| member.peer_url == seat.peer_url);
         if at_seat.is_some_and(|member| member.learner)
             && let Some(step) = self.begin_again(op)
@@ -161,65 +162,74 @@ impl Scene<'_> {
             return Some(step);
         }
         match op.stage {
-            Stage::Intent => match op
-                .removed
-                .filter(|id| listed.iter().any(|member| member.id == *id))
-            {
-                Some(id) => {
-                    Step::act(Effect::RemoveMember(id), Code::Replacing, "removes the lost member")
-                }
-                None => {
-                    let after = Ctrl {
-                        op: stage(Stage::Removed, None),
-                        members: others().collect(),
-                        intent: None,
-                        ..self.ctrl.clone()
-                    };
-                    self.write_operation(after, "the lost member is out of the list")
-                }
-            },
-            Stage::Removed => match at_seat {
-                None => {
-                    let effect = Effect::AddLearner { peer_url: seat.peer_url.clone() };
-                    Step::act(effect, Code::Replacing, "adds a learner in its place")
-                }
-                Some(member) => {
-                    let after =
-                        Ctrl { op: stage(Stage::Added, Some(member.id)), ..self.ctrl.clone() };
-                    self.write_operation(after, "the learner is listed; its machine may start it")
-                }
-            },
-            Stage::Added => match at_seat.filter(|member| member.started) {
-                None => Step::wait(
-                    Code::Replacing,
-                    alloc::format!("waits for {} to start as a learner", seat.name),
-                ),
-                Some(member) => {
-                    let new = Member { slot: op.slot, id: member.id };
-                    let intent = Some(others().chain(core::iter::once(new)).collect());
-                    let after = Ctrl {
-                        op: stage(Stage::Promoting, Some(member.id)),
-                        intent,
-                        ..self.ctrl.clone()
-                    };
-                    self.write_operation(after, "the learner runs; it may be promoted")
-                }
-            },
-            Stage::Promoting => match (at_seat, op.added) {
-                (Some(member), _) if !member.learner => {
-                    let mut members = self.ctrl.intent.clone().unwrap_or_default();
-                    members.sort_unstable();
-                    let after = Ctrl { op: None, intent: None, members, ..self.ctrl.clone() };
-                    self.write_operation(after, "the new member votes")
-                }
-                (_, Some(id)) => Step::act(
-                    Effect::Promote(id),
-                    Code::Replacing,
-                    "promotes the learner once it is in sync",
-                ),
-                (_, None) => Step::wait(Code::ReplaceWaits, "the operation names no learner"),
-            },
+            Stage::Intent => self.take_out(op, listed),
+            Stage::Removed => self.add_learner(op, seat, at_seat),
+            Stage::Added => self.await_learner(op, seat, at_seat),
+            Stage::Promoting => self.promote(op, at_seat),
         }
+    }
+
+    /// The voters beside the one whose seat is being refilled.
+    fn others(&self, op: &Operation) -> impl Iterator<Item = Member> {
+        self.ctrl.members.iter().copied().filter(|member| member.slot != op.slot)
+    }
+
+    /// The operation at another stage, and who is meant to vote from there on.
+    fn at_stage(&self, op: &Operation, stage: Stage, added: Option<MemberId>) -> Ctrl {
+        let op = Some(Operation { stage, added, ..op.clone() });
+        Ctrl { op, ..self.ctrl.clone() }
+    }
+
+    fn take_out(&self, op: &Operation, listed: &[Listed]) -> Option<Step> {
+        let still_listed = |id: &MemberId| listed.iter().any(|member| member.id == *id);
+        if let Some(id) = op.removed.filter(still_listed) {
+            return Step::act(Effect::RemoveMember(id), Code::Replacing, "removes the lost member");
+        }
+        let members = self.others(op).collect();
+        let after = Ctrl { members, intent: None, ..self.at_stage(op, Stage::Removed, None) };
+        self.write_operation(after, "the lost member is out of the list")
+    }
+
+    fn add_learner(&self, op: &Operation, seat: &Seat, at_seat: Option<&Listed>) -> Option<Step> {
+        let Some(found) = at_seat else {
+            let effect = Effect::AddLearner { peer_url: seat.peer_url.clone() };
+            return Step::act(effect, Code::Replacing, "adds a learner in its place");
+        };
+        if found.learner {
+            let after = self.at_stage(op, Stage::Added, Some(found.id));
+            return self.write_operation(after, "the learner is listed; its machine may start it");
+        }
+        // somebody put a voter there by hand: it is no learner that could be started empty, and
+        // fences must block it until it is out
+        let again = Operation { removed: Some(found.id), ..op.clone() };
+        let by_hand = Member { slot: op.slot, id: found.id };
+        let intent = Some(self.others(op).chain(core::iter::once(by_hand)).collect());
+        let after = Ctrl { intent, ..self.at_stage(&again, Stage::Intent, None) };
+        self.write_operation(after, "a voter was added by hand in its place; it leaves first")
+    }
+
+    fn await_learner(&self, op: &Operation, seat: &Seat, at_seat: Option<&Listed>) -> Option<Step> {
+        let Some(learner) = at_seat.filter(|member| member.started) else {
+            let text = alloc::format!("waits for {} to start as a learner", seat.name);
+            return Step::wait(Code::Replacing, text);
+        };
+        let new = Member { slot: op.slot, id: learner.id };
+        let intent = Some(self.others(op).chain(core::iter::once(new)).collect());
+        let after = Ctrl { intent, ..self.at_stage(op, Stage::Promoting, Some(learner.id)) };
+        self.write_operation(after, "the learner runs; it may be promoted")
+    }
+
+    fn promote(&self, op: &Operation, at_seat: Option<&Listed>) -> Option<Step> {
+        if at_seat.is_some_and(|member| !member.learner) {
+            let mut members = self.ctrl.intent.clone().unwrap_or_default();
+            members.sort_unstable();
+            let after = Ctrl { op: None, intent: None, members, ..self.ctrl.clone() };
+            return self.write_operation(after, "the new member votes");
+        }
+        let Some(id) = op.added else {
+            return Step::wait(Code::ReplaceWaits, "the operation names no learner");
+        };
+        Step::act(Effect::Promote(id), Code::Replacing, "promotes the learner once it is in sync")
     }
 
     /// The new member's own machine: aside with the old data, `ran` before the start, then join.
@@ -230,6 +240,12 @@ impl Scene<'_> {
         let owner = self.owner()?;
         let recorded =
             self.mine.ran.as_ref().filter(|ran| ran.inc == self.ctrl.inc && ran.member_id == added);
+        if recorded.is_some() && !self.i_ran() {
+            return Step::wait(
+                Code::ReplaceWaits,
+                "another machine ran the member that is being added here; attest it if it is gone",
+            );
+        }
         let holds_it =
             matches!(self.data().log, LogState::Present { member_id, .. } if member_id == added);
         match (recorded, holds_it) {

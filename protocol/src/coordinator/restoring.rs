@@ -7,12 +7,12 @@
 use super::{Scene, Step};
 use crate::{
     change,
-    cluster::{Slot, quorum},
-    effect::Effect,
+    cluster::{Digest, Slot, quorum},
+    effect::{Effect, Lane},
     explanation::Code,
     observation::{LogState, Ran},
     plan::Plan,
-    registry::{Phase, Restored, Started},
+    registry::{Phase, Pin, Restored, Started},
 };
 use alloc::{collections::BTreeSet, string::String, vec::Vec};
 
@@ -31,11 +31,7 @@ impl Scene<'_> {
         if self.nobody_ran() {
             self.owner()?;
             let Some(plan) = self.plan() else {
-                return Step::act(
-                    Effect::FetchPlan(pin.clone()),
-                    Code::Restoring,
-                    "reads the plan",
-                );
+                return self.fetch_plan(pin);
             };
             if plan.uid != self.ctrl.uid || plan.inc != self.ctrl.inc {
                 return Step::wait(
@@ -46,6 +42,27 @@ impl Scene<'_> {
             return self.restore(plan).or_else(|| self.first_start(plan, member.id));
         }
         self.show_content()
+    }
+
+    /// A plan that is not what was pinned can't be obeyed: the leader is told, and pins another.
+    fn fetch_plan(&self, pin: &Pin) -> Option<Step> {
+        if self.core.known.unable.contains(&pin.sha256) && self.ctrl.phase == Phase::Restoring {
+            return self.report_failure(pin.sha256);
+        }
+        Step::act(Effect::FetchPlan(pin.clone()), Code::Restoring, "reads the plan")
+    }
+
+    /// Says once that this machine can't do its part of the plan.
+    fn report_failure(&self, plan: Digest) -> Option<Step> {
+        let said = self.mine.restore.as_ref().filter(|restored| restored.plan == plan);
+        if said.is_some_and(|restored| restored.failed) {
+            let text = match self.core.known.failures.get(&Lane::Data) {
+                Some(failure) => alloc::format!("this machine can't do its part: {}", failure.text),
+                None => "this machine can't do its part of the plan".into(),
+            };
+            return Step::wait(Code::Unable, text);
+        }
+        self.report(Restored { plan, attempt: self.ctrl.attempt, started: None, failed: true })
     }
 
     /// Restore beside the old data, and say so.
@@ -60,18 +77,7 @@ impl Scene<'_> {
         let empty = plan.source.object.is_none();
         let reported = self.mine.restore.as_ref().filter(|restored| restored.plan == digest);
         if !empty && !ready && self.core.known.unable.contains(&digest) {
-            if reported.is_some_and(|restored| restored.failed) {
-                return Step::wait(
-                    Code::Unable,
-                    "the plan's snapshot can't be restored on this machine",
-                );
-            }
-            return self.report(Restored {
-                plan: digest,
-                attempt: self.ctrl.attempt,
-                started: None,
-                failed: true,
-            });
+            return self.report_failure(digest);
         }
         if !empty && !ready {
             return Step::act(
@@ -200,31 +206,38 @@ impl Scene<'_> {
     /// Too few can restore this plan: another token, whoever lives now, the next older snapshot if
     /// the object itself is the trouble. No member of k+1 has been started, so nothing is lost.
     fn replan(&self) -> Option<Step> {
-        let Some(old) = self.plan() else {
-            return Step::act(
-                Effect::FetchPlan(self.ctrl.plan.clone()?),
-                Code::Restoring,
-                "reads the plan",
-            );
+        let (source, fallbacks) = match self.source_again() {
+            Ok(chosen) => chosen,
+            Err(step) => return Some(step),
         };
-        let drafted = self.core.known.drafted.as_ref().filter(|(pin, plan)| {
-            plan.inc == self.ctrl.inc
-                && Some(pin) != self.ctrl.plan.as_ref()
-                && plan.attempt == self.ctrl.attempt
-        });
-        if let Some((pin, plan)) = drafted {
-            let change = change::replan(self.ctrl, plan, pin);
-            return Step::act(
-                Effect::Write(change),
-                Code::Restoring,
-                "pins another plan: too few could restore the last one",
-            );
-        }
-        let plan =
-            self.new_plan(old.source.clone(), old.fallbacks.clone(), old.loss, self.ctrl.inc);
-        if plan.seats.len() < quorum(self.ctrl.seats.len()).min(self.ctrl.members.len()) {
+        let seats = self.new_seats();
+        if seats.len() < quorum(self.ctrl.seats.len()).min(self.ctrl.members.len()) {
             return Step::wait(Code::MinMembers, "too few agents live to restore the plan on");
         }
+        let epoch = self.ctrl.lease.as_ref().map_or(0, |lease| lease.epoch);
+        let drafted = self.core.known.drafted.as_ref().filter(|(pin, plan)| {
+            let same =
+                (plan.inc, plan.attempt, plan.epoch) == (self.ctrl.inc, self.ctrl.attempt, epoch);
+            same && plan.source == source
+                && plan.seats == seats
+                && Some(pin) != self.ctrl.plan.as_ref()
+        });
+        if let Some((pin, plan)) = drafted {
+            let text = alloc::format!(
+                "pins another plan, from revision {}: too few could restore the last one",
+                plan.source.revision
+            );
+            return Step::act(
+                Effect::Write(change::replan(self.ctrl, plan, pin)),
+                Code::Restoring,
+                text,
+            );
+        }
+        let loss = self.core.known.book.highest_revision().saturating_sub(source.revision);
+        let loss = self
+            .plan()
+            .map_or(loss, |plan| plan.loss + plan.source.revision.saturating_sub(source.revision));
+        let plan = self.new_plan(source, fallbacks, loss, self.ctrl.inc);
         Step::act(Effect::PutPlan(plan), Code::Restoring, "writes another plan")
     }
 

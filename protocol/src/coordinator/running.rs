@@ -16,6 +16,9 @@ use crate::{
 impl Scene<'_> {
     /// Keeps the member of the present incarnation running.
     pub(super) fn keep_running(&self) -> Option<Step> {
+        if let Some(text) = self.foreign_data() {
+            return Step::wait(Code::Foreign, text);
+        }
         if !self.i_ran()
             || self.data_inc() != Some(self.ctrl.inc)
             || self.is_forbidden(self.ctrl.inc)
@@ -39,7 +42,12 @@ impl Scene<'_> {
             Process::Stopped if self.data().log == LogState::Missing && !self.never_started() => {
                 // an empty member under a known id would forget what it voted for: it is replaced,
                 // or its incarnation restored, but never begun anew
-                Step::wait(Code::Degraded, "its data is gone; it is not started empty")
+                let text = if self.data_is_lost() {
+                    "its data is gone; it is not started empty"
+                } else {
+                    "its data dir is empty and not on the file system it ran on: is the volume mounted?"
+                };
+                Step::wait(Code::Degraded, text)
             }
             Process::Stopped => self.start(),
             Process::Running { quarantined: true } if self.may_open() => self.open(),
@@ -48,22 +56,19 @@ impl Scene<'_> {
     }
 
     fn start(&self) -> Option<Step> {
-        let known = &self.core.known;
-        // a member that ends again and again is started at doubling distances, up to a minute
-        let rest = self.timers().poll.times(1 << known.starts.min(5));
-        let again_at = known.started_at.filter(|_| known.starts > 0).map(|started| started + rest);
-        if again_at.is_some_and(|moment| self.now < moment) {
+        if self.core.known.rests(self.now, self.timers()) {
             return Step::wait(
                 Code::Restarting,
                 "etcd ended right after its start; it is tried again in a moment",
             );
         }
-        let join = self.plan().filter(|plan| plan.source.object.is_none()).map(|plan| {
-            crate::effect::Join {
-                initial_cluster: plan.initial_cluster(),
-                token: plan.token.clone(),
-                existing: false,
-            }
+        // only a member that never had a log is told how to begin one
+        let begins = self.data().log == LogState::Missing && self.never_started();
+        let plan = self.plan().filter(|plan| begins && plan.source.object.is_none());
+        let join = plan.map(|plan| crate::effect::Join {
+            initial_cluster: plan.initial_cluster(),
+            token: plan.token.clone(),
+            existing: false,
         });
         let quarantined = self.look.memory.opened < self.ctrl.inc;
         Step::act(
@@ -83,11 +88,9 @@ impl Scene<'_> {
     fn open(&self) -> Option<Step> {
         let ahead =
             self.ctrl.members.iter().map(|member| member.slot).filter(|slot| *slot < self.slot);
-        let patience =
-            self.core.known.phase_since.map_or(0, |(_, _, since)| self.now.since(since).0);
         let waiting_for = ahead.into_iter().find(|slot| self.is_opening(*slot));
         match waiting_for {
-            Some(slot) if patience < self.timers().confirm.0 => Step::wait(
+            Some(slot) if self.in_phase() < self.timers().confirm => Step::wait(
                 Code::Opening,
                 alloc::format!("lets {} come back with its client URLs first", self.name(slot)),
             ),

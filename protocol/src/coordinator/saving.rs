@@ -56,7 +56,8 @@ impl Scene<'_> {
         new && last.is_none_or(|at| self.now.since(at) >= period)
     }
 
-    fn is_first_healthy(&self) -> bool {
+    /// The lowest seat that is healthy does for all what one has to do.
+    pub(super) fn is_first_healthy(&self) -> bool {
         let healthy = |slot| {
             self.vote(slot)
                 .is_some_and(|vote| vote.inc == self.ctrl.inc && vote.health == Health::Healthy)

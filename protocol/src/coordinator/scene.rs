@@ -89,20 +89,44 @@ impl<'a> Scene<'a> {
     }
 
     /// Which incarnation the data in place, or the process that runs, belongs to. A process on a
-    /// deleted directory is what the memory says it ran.
+    /// deleted directory is what the memory says it ran. `None`: nobody can tell, or it is foreign.
     pub(super) fn data_inc(&self) -> Option<u64> {
+        if self.foreign_data().is_some() {
+            return None;
+        }
         match &self.data().log {
             LogState::Present { cluster_id, .. } if Some(*cluster_id) == self.ctrl.cluster_id => {
                 Some(self.ctrl.inc)
             }
-            LogState::Present { .. } => {
-                self.data().belongs.as_ref().map(|belongs| belongs.inc).or_else(|| self.ran_inc())
-            }
+            LogState::Present { .. } => self.noted_inc(),
             LogState::Missing | LogState::Unreadable(_) => self.ran_inc(),
         }
     }
 
-    fn ran_inc(&self) -> Option<u64> {
+    fn noted_inc(&self) -> Option<u64> {
+        self.data().belongs.as_ref().map(|belongs| belongs.inc).or_else(|| self.ran_inc())
+    }
+
+    /// What speaks against taking the data in place for this machine's own, although it should be:
+    /// another cluster's, or another member's of this one. It is neither started nor counted.
+    pub(super) fn foreign_data(&self) -> Option<alloc::string::String> {
+        let LogState::Present { cluster_id, member_id } = self.data().log else { return None };
+        let cluster = self.ctrl.cluster_id?;
+        let ran = self.mine.ran.as_ref().filter(|_| self.i_ran())?;
+        let whose = if cluster_id != cluster && self.noted_inc() == Some(self.ctrl.inc) {
+            alloc::format!("of etcd cluster {cluster_id}, not {cluster}")
+        } else if cluster_id == cluster && member_id != ran.member_id && self.ctrl.op.is_none() {
+            alloc::format!("of etcd member {member_id}, not {}", ran.member_id)
+        } else {
+            return None;
+        };
+        Some(alloc::format!(
+            "the data dir holds a member {whose}: it is left alone; mount the right volume, or move \
+             `member` out of ETCD_DATA_DIR"
+        ))
+    }
+
+    pub(super) fn ran_inc(&self) -> Option<u64> {
         let remembered = self.look.memory.ran.as_ref().map(|ran| ran.inc);
         let recorded = self
             .mine

@@ -59,7 +59,8 @@ impl Scene<'_> {
             );
         }
         let runs = self.look.process != Process::Stopped;
-        if runs && self.data_inc().is_some_and(|inc| self.is_forbidden(inc)) {
+        let inc = self.data_inc().or_else(|| self.ran_inc());
+        if runs && inc.is_some_and(|inc| self.is_forbidden(inc)) {
             return Step::act(Effect::Stop, Code::Fenced, "stops an etcd that a promise forbids");
         }
         self.unmark()
@@ -99,7 +100,10 @@ impl Scene<'_> {
         }
         let free = match &self.mine.owner {
             None => true,
-            Some(owner) if owner.instance == self.core.me.instance => true,
+            // an earlier process of this machine; but not twice: who took it from us lives
+            Some(owner) if owner.instance == self.core.me.instance && !self.core.known.seated => {
+                true
+            }
             Some(_) => self.is_abandoned(),
         };
         if !free {
@@ -107,11 +111,7 @@ impl Scene<'_> {
             return if self.i_ran() {
                 None
             } else {
-                let text = alloc::format!(
-                    "another machine speaks for {}; this one waits",
-                    self.core.me.name
-                );
-                Step::wait(Code::SeatTaken, text)
+                Step::wait(Code::SeatTaken, self.who_took_it())
             };
         }
         let owner = Owner {
@@ -124,6 +124,22 @@ impl Scene<'_> {
             Code::Leading,
             "takes its seat",
         )
+    }
+
+    pub(super) fn who_took_it(&self) -> alloc::string::String {
+        let name = &self.core.me.name;
+        let owner = self.mine.owner.as_ref().map(|owner| &owner.instance);
+        match owner.filter(|instance| **instance == self.core.me.instance) {
+            Some(instance) => alloc::format!(
+                "another agent took {name} as instance {instance}, which is this one's too: give each \
+                 machine a REQUORUM_INSTANCE of its own, and start this agent again"
+            ),
+            None => alloc::format!(
+                "machine {} speaks for {name}; this one waits until that falls silent, or until \
+                 `requorum attest {name} --because ...`",
+                owner.map_or("?", |instance| instance.0.as_str())
+            ),
+        }
     }
 
     /// The seat's votes have not moved for ttl + margin under our own eyes (protocol.md 1.4).

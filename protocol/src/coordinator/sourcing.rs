@@ -6,8 +6,9 @@ use crate::{
     change,
     cluster::{Seat, quorum},
     effect::Effect,
-    explanation::Code,
+    explanation::{Code, Note},
     fence::{self, Standing},
+    limits::REVISION_MAX,
     manifest::Manifest,
     plan::Plan,
     registry::{Parked, Source, Why},
@@ -20,26 +21,40 @@ impl Scene<'_> {
     /// The manifests of the present incarnation, read during this attempt; or the step that reads them.
     #[expect(clippy::result_large_err, reason = "the step is taken at once")]
     pub(super) fn catalogue(&self) -> Result<&[Manifest], Step> {
-        let known = &self.core.known;
-        let phase_since = known.phase_since.map(|(_, _, since)| since);
-        let read = known
+        let phase_since = self.core.known.phase_since.map(|(_, since)| since);
+        self.catalogue_of(self.ctrl.inc, phase_since.unwrap_or_default())
+    }
+
+    /// The manifests of an incarnation, read at `since` or later; or the step that reads them.
+    #[expect(clippy::result_large_err, reason = "the step is taken at once")]
+    pub(super) fn catalogue_of(&self, inc: u64, since: Moment) -> Result<&[Manifest], Step> {
+        let read = self
+            .core
+            .known
             .catalogue
             .as_ref()
-            .filter(|(inc, asked, _)| *inc == self.ctrl.inc && Some(*asked) >= phase_since)
+            .filter(|(of, asked, _)| *of == inc && *asked >= since)
             .filter(|(_, asked, found)| !self.lacks_salvage(*asked, found));
         match read {
             Some((_, _, manifests)) => Ok(manifests),
             None => {
-                let note = crate::explanation::Note::new(
-                    Code::Salvaging,
-                    "reads which snapshots there are",
-                );
-                Err(Step::Do(
-                    Effect::ReadCatalogue { inc: self.ctrl.inc, pointers: self.pointers() },
-                    note,
-                ))
+                let note = Note::new(Code::Salvaging, "reads which snapshots there are");
+                Err(Step::Do(Effect::ReadCatalogue { inc, pointers: self.pointers() }, note))
             }
         }
+    }
+
+    /// Whether a snapshot was proven to be whole at `since` or later; else the step that proves it.
+    #[expect(clippy::result_large_err, reason = "the step is taken at once")]
+    pub(super) fn proven(&self, source: &Source, since: Moment) -> Result<(), Step> {
+        let Some(pin) = &source.object else { return Ok(()) };
+        let mut verified = self.core.known.verified.iter();
+        if verified.any(|(sha256, asked)| *sha256 == pin.sha256 && *asked >= since) {
+            return Ok(());
+        }
+        let revision = source.revision;
+        let text = alloc::format!("proves that the snapshot at revision {revision} restores");
+        Err(Step::Do(Effect::Verify(source.clone()), Note::new(Code::Salvaging, text)))
     }
 
     /// A catalogue read before a salvage was recorded doesn't have it: S12 wants it looked at.
@@ -47,14 +62,19 @@ impl Scene<'_> {
         let older = self.core.known.records.as_ref().is_some_and(|(read_at, _)| asked < *read_at);
         let recorded = self.records.slots.iter().filter_map(|(_, slot)| slot.salvage.as_ref());
         let mut current = recorded.filter(|salvage| salvage.attempt == self.ctrl.attempt);
-        older && current.any(|salvage| !found.iter().any(|m| m.key() == salvage.manifest))
+        older
+            && current.any(|salvage| {
+                salvage.manifest.as_ref().is_some_and(|key| !found.iter().any(|m| m.key() == *key))
+            })
     }
 
-    /// Manifest keys that votes and salvages name: LIST may be behind (protocol.md 1.7).
+    /// Manifest keys that votes, salvages and a request name: LIST may be behind (protocol.md 1.7).
     fn pointers(&self) -> Vec<String> {
         let salvages = self.records.slots.iter().filter_map(|(_, slot)| slot.salvage.as_ref());
+        let named = self.ctrl.request.as_ref().and_then(|request| request.source.clone());
         let mut keys = self.core.known.book.manifests();
-        keys.extend(salvages.map(|salvage| salvage.manifest.clone()));
+        keys.extend(salvages.filter_map(|salvage| salvage.manifest.clone()));
+        keys.extend(named);
         keys
     }
 
@@ -77,12 +97,15 @@ impl Scene<'_> {
             .or_else(|| self.commit(standing, chosen, loss))
     }
 
-    /// The best survivor knows more than the best snapshot: its salvage is waited for as long as
-    /// an agent speaks for it, and T_fence at most.
+    /// The best survivor knows more than the best snapshot: its salvage is waited for. Where it can't
+    /// be had, an operator decides whether to do without; only a machine that has fallen silent
+    /// since, and no rollback, is given up after T_fence.
     fn await_salvage(&self, standing: &Standing) -> Option<Step> {
         let (slot, log) = fence::best_log(self.ctrl, self.records, &standing.intact)?;
-        let recorded = self.records.slot(slot).salvage;
-        if recorded.is_some_and(|salvage| salvage.attempt == self.ctrl.attempt) {
+        let salvage =
+            self.records.slot(slot).salvage.filter(|salvage| salvage.attempt == self.ctrl.attempt);
+        if self.is_approved() || salvage.as_ref().is_some_and(|salvage| salvage.manifest.is_some())
+        {
             return None;
         }
         let catalogue = match self.catalogue() {
@@ -92,51 +115,123 @@ impl Scene<'_> {
         if !source::needs_salvage(Some(&log), catalogue) {
             return None;
         }
-        if self.in_phase() >= self.timers().fence && self.vote(slot).is_none() {
+        let name = self.name(slot);
+        let silent = self.vote(slot).is_none();
+        let lasted = self.in_phase();
+        if silent && lasted >= self.timers().fence && !self.is_rollback() {
             return None; // S12 speaks of salvages recorded; the loss is declared in the plan
         }
-        Step::wait(
-            Code::Salvaging,
-            alloc::format!("waits for the salvage of {}'s data", self.name(slot)),
-        )
+        if salvage.is_some() || lasted >= self.timers().fence + self.timers().permanent {
+            let attempt = self.ctrl.attempt;
+            let why =
+                if salvage.is_some() { "etcd refuses a copy of it" } else { "it is not saved yet" };
+            let text = alloc::format!(
+                "{name}'s data knows more than any snapshot, and {why}: mend that, or say \
+                 `requorum approve {attempt}` to do without, or `requorum abort`"
+            );
+            return Some(self.park(Parked::Approval(Why::Loss), Code::ApprovalNeeded, &text));
+        }
+        Step::wait(Code::Salvaging, alloc::format!("waits for the salvage of {name}'s data"))
+    }
+
+    fn is_approved(&self) -> bool {
+        self.ctrl.approved == Some(self.ctrl.attempt)
+    }
+
+    /// A rollback throws intact data away: it is saved first, whatever that takes.
+    fn is_rollback(&self) -> bool {
+        self.ctrl.request.as_ref().is_some_and(|request| request.rollback)
     }
 
     #[expect(clippy::result_large_err, reason = "the step is taken at once")]
     fn choose(&self, catalogue: &[Manifest]) -> Result<(Source, Vec<String>), Step> {
-        let known = &self.core.known;
-        let seen = known
-            .book
-            .highest_revision()
-            .max(catalogue.iter().map(|manifest| manifest.revision).max().unwrap_or(0));
-        let named = self.ctrl.request.as_ref().and_then(|request| request.source.clone());
-        let candidates: Vec<Manifest> = catalogue
-            .iter()
-            .filter(|manifest| named.as_ref().is_none_or(|key| *key == manifest.key()))
-            .cloned()
-            .collect();
-        match source::choose(self.ctrl, &candidates, &known.bad) {
-            Choice::Manifest(manifest, fallbacks) if known.proven.contains(&manifest.sha256) => {
-                Ok((source::from_manifest(&manifest, seen), fallbacks))
+        let choice = source::choose(self.ctrl, catalogue, &self.core.known.bad);
+        match choice {
+            Choice::Manifest(manifest, fallbacks) => {
+                let source = source::from_manifest(&manifest, self.highest_seen(catalogue));
+                self.proven(&source, Moment::default()).map(|()| (source, fallbacks))
             }
-            Choice::Manifest(manifest, _) => {
-                let text = alloc::format!(
-                    "proves that the snapshot at revision {} restores",
-                    manifest.revision
-                );
-                let note = crate::explanation::Note::new(Code::Salvaging, text);
-                Err(Step::Do(Effect::Verify(manifest), note))
+            Choice::Again(source) => {
+                let source = source::again(&source, self.highest_seen(catalogue));
+                self.proven(&source, Moment::default()).map(|()| (source, Vec::new()))
             }
-            Choice::Again(source) => Ok((source::again(&source, seen), Vec::new())),
-            Choice::None => Err(self.park(
-                Parked::Approval(Why::NoSource),
-                Code::NoSnapshot,
-                "no verified snapshot of this incarnation, and no survivor's data",
-            )),
+            Choice::None => Err(self.look_again().unwrap_or_else(|| {
+                self.park(Parked::Approval(Why::NoSource), Code::NoSnapshot, self.no_source())
+            })),
         }
     }
 
+    /// Where there is nothing to restore, somebody may put it there: the bucket is read again.
+    fn look_again(&self) -> Option<Step> {
+        let (_, asked, _) = self.core.known.catalogue.as_ref()?;
+        let due = self.ctrl.parked.is_some() && self.now.since(*asked) >= self.timers().lin;
+        let effect = Effect::ReadCatalogue { inc: self.ctrl.inc, pointers: self.pointers() };
+        let note = Note::new(Code::NoSnapshot, self.no_source());
+        due.then_some(Step::Do(effect, note))
+    }
+
+    /// What keeps a request from beginning: its source is not there, or not proven yet.
+    pub(super) fn requested_source_waits(&self, since: Moment) -> Option<Step> {
+        let catalogue = match self.catalogue_of(self.ctrl.inc, since) {
+            Ok(catalogue) => catalogue,
+            Err(step) => return Some(step),
+        };
+        let named = self.ctrl.request.as_ref().is_some_and(|request| request.source.is_some());
+        match source::choose(self.ctrl, catalogue, &self.core.known.bad) {
+            Choice::Manifest(manifest, _) => {
+                self.proven(&source::from_manifest(&manifest, 0), since).err()
+            }
+            Choice::Again(source) => self.proven(&source, since).err(),
+            Choice::None if named => Step::wait(Code::NoSnapshot, self.no_source()),
+            Choice::None => None, // a survivor may be salvaged
+        }
+    }
+
+    fn no_source(&self) -> &'static str {
+        if self.ctrl.request.as_ref().is_some_and(|request| request.source.is_some()) {
+            "the snapshot that the request names is not there, or does not restore; say `requorum abort`"
+        } else {
+            "no verified snapshot of this incarnation, and no survivor's data: bring back a machine \
+             that has some, or say `requorum abort`"
+        }
+    }
+
+    /// The highest revision that a client of this cluster may have seen, as far as it was said.
+    fn highest_seen(&self, catalogue: &[Manifest]) -> u64 {
+        let saved = catalogue.iter().map(|manifest| manifest.revision).max().unwrap_or(0);
+        let saved = saved.min(REVISION_MAX);
+        let began = self.ctrl.source.as_ref().map_or(0, |source| source.revision + source.bump);
+        self.core.known.book.highest_revision().max(saved).max(began)
+    }
+
+    /// What another plan for this incarnation restores: the same object while it can be read, else
+    /// the next older one of the incarnation that ended. No member of this incarnation was started,
+    /// so nothing it would have shown was seen by anybody.
+    #[expect(clippy::result_large_err, reason = "the step is taken at once")]
+    pub(super) fn source_again(&self) -> Result<(Source, Vec<String>), Step> {
+        let since = self.core.known.phase_since.map(|(_, since)| since).unwrap_or_default();
+        let Some(old) = &self.ctrl.source else {
+            return Err(Step::Wait(Note::new(Code::NoSnapshot, "the records name no source")));
+        };
+        let bad = |pin: &crate::registry::Pin| self.core.known.bad.contains(&pin.sha256);
+        let Some(pin) = old.object.as_ref().filter(|pin| bad(pin)) else {
+            let fallbacks = self.plan().map(|plan| plan.fallbacks.clone()).unwrap_or_default();
+            return self.proven(old, since).map(|()| (old.clone(), fallbacks));
+        };
+        let catalogue = self.catalogue_of(self.ctrl.inc.saturating_sub(1), since)?;
+        let next = source::next_older(self.ctrl, old, catalogue, &self.core.known.bad);
+        let Some((source, fallbacks)) = next else {
+            let text = alloc::format!(
+                "the pinned snapshot {} can't be restored and there is no older one: put it back under that key",
+                pin.key
+            );
+            return Err(Step::Do(Effect::Verify(old.clone()), Note::new(Code::NoSnapshot, text)));
+        };
+        self.proven(&source, since).map(|()| (source, fallbacks))
+    }
+
     fn park(&self, parked: Parked, code: Code, text: &str) -> Step {
-        let note = crate::explanation::Note::new(code, text);
+        let note = Note::new(code, text);
         if self.ctrl.parked == Some(parked) {
             return Step::Wait(note);
         }
@@ -145,7 +240,7 @@ impl Scene<'_> {
 
     /// Policy: what would be lost, and who may say yes to it.
     fn ask_operator(&self, loss: u64) -> Option<Step> {
-        if self.ctrl.approved == Some(self.ctrl.attempt) || self.ctrl.request.is_some() {
+        if self.is_approved() || self.ctrl.request.is_some() {
             return None;
         }
         let policy = self.policy();
@@ -163,7 +258,7 @@ impl Scene<'_> {
     }
 
     /// The seats whose agents live: they become the new voters.
-    fn new_seats(&self) -> Vec<Seat> {
+    pub(super) fn new_seats(&self) -> Vec<Seat> {
         let live: Vec<_> = self.live_slots().collect();
         self.ctrl.seats.iter().filter(|seat| live.contains(&seat.slot)).cloned().collect()
     }

@@ -28,6 +28,8 @@ pub struct Status {
     pub parked: Option<Parked>,
     /// Why we are paused.
     pub paused: Option<String>,
+    /// How etcd's voters differ from those on record.
+    pub drift: Option<String>,
     /// Who leads, with its epoch; `None` if the lease is free.
     pub leader: Option<(String, u64)>,
     /// This agent is the one.
@@ -85,6 +87,7 @@ impl Coordinator {
             attempt: scene.ctrl.attempt,
             parked: scene.ctrl.parked,
             paused: scene.ctrl.paused.clone(),
+            drift: scene.ctrl.drift.clone(),
             leader: lease.map(|lease| (scene.name(lease.holder), lease.epoch)),
             leading: self
                 .known

@@ -2,6 +2,7 @@
 
 use super::Scene;
 use crate::{
+    limits::REVISION_MAX,
     observation::{LogState, Process},
     vote::{Health, Vote},
 };
@@ -11,6 +12,11 @@ impl Scene<'_> {
     pub(super) fn my_vote(&self) -> Option<Vote> {
         self.owner()?;
         let known = &self.core.known;
+        if !known.book.was_read() {
+            return None; // my seat's last vote is not known yet, and would be lost with it
+        }
+        let said = known.book.last(self.slot).filter(|vote| vote.inc == self.ctrl.inc);
+        let said = said.map_or(0, |vote| vote.revision).min(REVISION_MAX);
         Some(Vote {
             slot: self.slot,
             instance: self.core.me.instance.clone(),
@@ -19,7 +25,11 @@ impl Scene<'_> {
             inc: self.ctrl.inc,
             health: self.my_health(),
             quarantined: self.look.process == Process::Running { quarantined: true },
-            revision: if known.revision.0 == self.ctrl.inc { known.revision.1 } else { 0 },
+            revision: if known.revision.0 == self.ctrl.inc {
+                known.revision.1.max(said)
+            } else {
+                said
+            },
             manifest: known.saved.as_ref().map(|(_, manifest)| manifest.key()),
         })
     }

@@ -50,6 +50,8 @@ struct CtrlV1<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     op: Option<OperationV1<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    drift: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     paused: Option<&'a str>,
     aborts: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,6 +115,7 @@ pub fn encode_ctrl(ctrl: &Ctrl) -> Map<String, Value> {
         source: ctrl.source.as_ref().map(parts_v1::source),
         request: ctrl.request.as_ref().map(request),
         op: ctrl.op.as_ref().map(operation),
+        drift: ctrl.drift.as_deref(),
         paused: ctrl.paused.as_deref(),
         aborts: ctrl.aborts,
         parked: ctrl.parked.map(Parked::name),
@@ -149,6 +152,7 @@ fn read(at: &Fields<'_>) -> Result<Ctrl, WireError> {
         source: at.get("source").optional(parts_v1::read_source)?,
         request: at.get("request").optional(read_request)?,
         op: at.get("op").optional(read_operation)?,
+        drift: at.get("drift").optional(Node::text)?,
         paused: at.get("paused").optional(Node::text)?,
         aborts: at.get("aborts").number32()?,
         parked: at.get("parked").optional(|parked| parked.named(Parked::parse))?,

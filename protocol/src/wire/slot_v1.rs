@@ -85,7 +85,8 @@ struct LogV1 {
 #[derive(Serialize)]
 struct SalvageV1<'a> {
     attempt: u64,
-    manifest: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manifest: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -116,10 +117,10 @@ pub fn encode_slot(slot: &SlotRecord) -> Map<String, Value> {
         ran: slot.ran.as_ref().map(ran),
         attest: slot.attest.as_ref().map(attest),
         fence: slot.fence.as_ref().map(fence),
-        salvage: slot
-            .salvage
-            .as_ref()
-            .map(|salvage| SalvageV1 { attempt: salvage.attempt, manifest: &salvage.manifest }),
+        salvage: slot.salvage.as_ref().map(|salvage| SalvageV1 {
+            attempt: salvage.attempt,
+            manifest: salvage.manifest.as_deref(),
+        }),
         restore: slot.restore.as_ref().map(restore),
         op_id: &slot.op_id,
     })
@@ -152,7 +153,7 @@ fn read(at: &Fields<'_>) -> Result<SlotRecord, WireError> {
             let at = node.map()?;
             Ok(Salvage {
                 attempt: at.get("attempt").number()?,
-                manifest: at.get("manifest").text()?,
+                manifest: at.get("manifest").optional(Node::text)?,
             })
         })?,
         restore: at.get("restore").optional(read_restore)?,

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 /// A data volume's content.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Volume {
+    /// etcd ends right after its start with this member, and with every copy of it.
+    pub(crate) spoiled: bool,
     pub(crate) member: Option<Store>,
     pub(crate) belongs: Option<Belongs>,
     pub(crate) restored: BTreeMap<String, Store>,
@@ -31,6 +33,8 @@ pub(crate) struct Service {
 pub(crate) struct Machine {
     pub(crate) name: String,
     pub(crate) instance: Instance,
+    /// What its agent takes for its instance, where that is another machine's.
+    pub(crate) mistaken_for: Option<Instance>,
     pub(crate) peer_url: String,
     pub(crate) root: Memory,
     pub(crate) volume: Volume,
@@ -44,6 +48,7 @@ impl Machine {
         Self {
             name: name.to_owned(),
             instance: Instance(instance.to_owned()),
+            mistaken_for: None,
             peer_url: format!("http://{name}:2380"),
             root: Memory::default(),
             volume: Volume::default(),

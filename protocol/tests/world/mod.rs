@@ -8,6 +8,7 @@ mod etcd;
 mod machine;
 mod perform;
 pub(crate) mod script;
+mod mishaps;
 mod store;
 mod verbs;
 mod watch;
@@ -15,7 +16,7 @@ mod watch;
 use machine::Machine;
 use protocol::{
     cluster::{Nonce, Seat, Slot},
-    coordinator::{Coordinator, Mode, Policy},
+    coordinator::{Coordinator, Mode, Policy, Threshold},
     effect::{Effect, Lane},
     event::{Event, Outcome},
     explanation::Note,
@@ -61,6 +62,10 @@ pub(crate) struct World {
     policy: Policy,
     s3_cut: bool,
     table_cut: bool,
+    /// etcd refuses every copy of a member.
+    logs_refused: bool,
+    /// Data of snapshots that were damaged.
+    spoilt: BTreeMap<String, Vec<u64>>,
     /// Half of what moving data takes, in milliseconds.
     data_delay: u64,
     acked: Vec<u64>,
@@ -73,10 +78,12 @@ impl World {
         let policy = Policy {
             timers: Timers::QUICK,
             mode: Mode::Automatic,
+            threshold: Threshold::Quorum,
             min_members: None,
             max_loss: None,
             seats: Vec::new(),
             bootstrap: true,
+            proven: true,
         };
         Self {
             now: 0,
@@ -88,6 +95,8 @@ impl World {
             policy,
             s3_cut: false,
             table_cut: false,
+            logs_refused: false,
+            spoilt: BTreeMap::new(),
             data_delay: 400,
             acked: Vec::new(),
             lines: Vec::new(),
@@ -96,13 +105,7 @@ impl World {
     }
 
     fn found_seats(&mut self, names: &[&str]) {
-        let seat = |(slot, name): (usize, &&str)| Seat {
-            slot: Slot(u8::try_from(slot).expect("at most nine seats")),
-            name: (*name).to_owned(),
-            peer_url: format!("http://{name}:2380"),
-            client_url: format!("http://{name}:2379"),
-        };
-        self.policy.seats = names.iter().enumerate().map(seat).collect();
+        self.policy.seats = seats(names);
         self.machines = names.iter().map(|name| Machine::new(name, name)).collect();
     }
 
@@ -125,7 +128,7 @@ impl World {
         let process = self.count;
         let here = &self.machines[machine];
         let me = Identity {
-            instance: here.instance.clone(),
+            instance: here.mistaken_for.as_ref().unwrap_or(&here.instance).clone(),
             nonce: Nonce(format!("{}-{process}", here.instance.0)),
             name: here.name.clone(),
         };
@@ -204,8 +207,8 @@ impl World {
         agent.wake_at = self.now + wait;
         agent.notes = turn.notes;
         let notes = agent.notes.clone();
-        if let Some(told) = turn.told {
-            self.tell(&told);
+        for (_, told) in &turn.told {
+            self.tell(told);
         }
         self.push(wait, process, Happening::Wake);
         for effect in turn.effects {
@@ -257,4 +260,15 @@ impl World {
             Lane::Etcd => 30,
         }
     }
+}
+
+/// The seats of agents called so.
+fn seats(names: &[&str]) -> Vec<Seat> {
+    let seat = |(slot, name): (usize, &&str)| Seat {
+        slot: Slot(u8::try_from(slot).expect("at most nine seats")),
+        name: (*name).to_owned(),
+        peer_url: format!("http://{name}:2380"),
+        client_url: format!("http://{name}:2379"),
+    };
+    names.iter().enumerate().map(seat).collect()
 }

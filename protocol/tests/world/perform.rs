@@ -12,11 +12,15 @@ use protocol::{
     manifest::{Manifest, Reason},
     observation::Belongs,
     plan::Plan,
-    registry::{Change, RecordChange, Records},
+    registry::{Change, RecordChange, Records, Source},
 };
 
 fn unavailable(text: &str) -> Outcome {
     Outcome::Failed(Failure { kind: FailureKind::Unavailable, text: text.to_owned() })
+}
+
+fn bad(text: &str) -> Outcome {
+    Outcome::Failed(Failure { kind: FailureKind::Bad, text: text.to_owned() })
 }
 
 impl World {
@@ -58,19 +62,24 @@ impl World {
                 let member = self.machines[machine].volume.member.as_ref();
                 Outcome::Log(member.expect("the core saw a log").summary())
             }
-            Effect::FetchPlan(pin) => Outcome::Plan(self.store.plan(&uid, &pin)),
+            Effect::FetchPlan(pin) => match self.store.plan(&uid, &pin) {
+                Some(plan) => Outcome::Plan(plan),
+                None => bad("the pinned plan is not in the bucket"),
+            },
             Effect::PutPlan(plan) => Outcome::PlanWritten(self.store.put_plan(&plan)),
             Effect::Restore(plan, digest) => self.restore(machine, &plan, digest),
             Effect::Save { reason, inc } => self.save(machine, &uid, reason, inc),
+            Effect::SalvageCopy { .. }
+                if self.logs_refused || self.machines[machine].volume.spoiled =>
+            {
+                bad("etcd refuses a copy of this member")
+            }
             Effect::SalvageCopy { inc } => self.save(machine, &uid, Reason::Salvage, inc),
             Effect::ReadCatalogue { inc, .. } => {
                 Outcome::Catalogue(self.store.manifests(&uid, inc))
             }
-            Effect::Verify(manifest) => {
-                let key = format!("{}", manifest.sha256);
-                assert!(self.store.contents.contains_key(&key), "a manifest follows its data");
-                Outcome::Ok
-            }
+            Effect::Prove => Outcome::Ok,
+            Effect::Verify(source) => self.verify(&source),
             Effect::ListMembers
             | Effect::RemoveMember(_)
             | Effect::AddLearner { .. }
@@ -96,6 +105,9 @@ impl World {
         if self.machines[machine].broken {
             return unavailable("etcd ends at once");
         }
+        if self.machines[machine].volume.spoiled {
+            return Outcome::Ok; // it was started, and has ended again
+        }
         let url = self.machines[machine].peer_url.clone();
         let listed = self.machines.iter().find_map(|other| {
             let store = other.volume.member.as_ref()?;
@@ -113,7 +125,9 @@ impl World {
 
     fn restore(&mut self, machine: usize, plan: &Plan, digest: Digest) -> Outcome {
         let object = plan.source.object.as_ref().expect("only a snapshot is restored");
-        let keys = self.store.contents[&format!("{}", object.sha256)].clone();
+        let Some(keys) = self.store.contents.get(&format!("{}", object.sha256)).cloned() else {
+            return bad("the snapshot is damaged");
+        };
         let here = &mut self.machines[machine];
         let mut store = etcd::Store::founded(&here.peer_url, &plan.initial_cluster(), &plan.token);
         assert_eq!(store.cluster, plan.cluster_id(), "etcd derives the id that the plan says");
@@ -121,6 +135,15 @@ impl World {
         store.base_revision = plan.agreed_revision();
         here.volume.restored.insert(digest.short(), store);
         Outcome::Ok
+    }
+
+    fn verify(&self, source: &Source) -> Outcome {
+        let object = source.object.as_ref().expect("only a snapshot is verified");
+        if self.store.contents.contains_key(&format!("{}", object.sha256)) {
+            Outcome::Ok
+        } else {
+            bad("the snapshot is damaged")
+        }
     }
 
     fn save(&mut self, machine: usize, uid: &str, reason: Reason, inc: u64) -> Outcome {
@@ -184,7 +207,7 @@ impl World {
         Outcome::Ok
     }
 
-    fn propose(&mut self, cluster: protocol::cluster::ClusterId, mut peers: Vec<Peer>) {
+    pub(super) fn propose(&mut self, cluster: protocol::cluster::ClusterId, mut peers: Vec<Peer>) {
         peers.sort();
         let mut running: Vec<_> = self.machines.iter_mut().filter_map(Machine::running).collect();
         assert!(etcd::propose(cluster, &Entry::Members(peers), &mut running), "it has a leader");
@@ -211,7 +234,8 @@ fn listed(peer: &Peer) -> Listed {
 const fn is_of_bucket(effect: &Effect) -> bool {
     matches!(
         effect,
-        Effect::Discover
+        Effect::Prove
+            | Effect::Discover
             | Effect::Found(_)
             | Effect::Exchange(_)
             | Effect::FetchPlan(_)
@@ -243,15 +267,18 @@ fn change_machine(machine: &mut Machine, effect: Effect) {
             root.slot = Some(slot);
         }
         Effect::RememberRan(ran) => {
-            volume.belongs = Some(Belongs { inc: ran.inc, plan: None });
+            let plan = Some(ran.plan.clone()).filter(|plan| !plan.is_empty());
+            volume.belongs = Some(Belongs { inc: ran.inc, plan });
             root.ran = Some(ran);
         }
         Effect::MoveAside { inc } => {
-            volume.aside.extend(volume.member.take().map(|old| (inc, old)))
+            volume.spoiled = false;
+            volume.aside.extend(volume.member.take().map(|old| (inc, old)));
         }
         Effect::Swap { plan, digest, old_inc } => {
             assert!(etcd.is_none(), "nothing is swapped under a running etcd");
             let new = volume.restored.remove(&digest.short()).expect("restored before the swap");
+            volume.spoiled = false;
             volume.aside.extend(volume.member.replace(new).map(|old| (old_inc, old)));
             volume.belongs = Some(Belongs { inc: plan.inc, plan: Some(digest.short()) });
         }

@@ -64,10 +64,10 @@ impl Store {
         Pin { key, sha256 }
     }
 
-    pub(crate) fn plan(&self, uid: &str, pin: &Pin) -> Plan {
-        let bytes = &self.objects[&format!("p/{uid}/{}", pin.key)];
+    pub(crate) fn plan(&self, uid: &str, pin: &Pin) -> Option<Plan> {
+        let bytes = self.objects.get(&format!("p/{uid}/{}", pin.key))?;
         assert_eq!(Digest::of(bytes), pin.sha256, "the plan is what was pinned");
-        wire::parse_plan(bytes).expect("what was written can be read")
+        Some(wire::parse_plan(bytes).expect("what was written can be read"))
     }
 
     pub(crate) fn put_snapshot(&mut self, manifest: &Manifest, keys: Vec<u64>) {

@@ -4,10 +4,11 @@ use super::{
     World,
     etcd::{self, Entry},
     machine::Machine,
+    seats,
 };
 use protocol::{
-    coordinator::Mode,
-    event::{Command, Event},
+    coordinator::{Mode, Threshold},
+    event::{Command, Event, Ticket},
     limits::Timers,
     registry::{Evidence, Phase, Request},
     time::Span,
@@ -17,6 +18,7 @@ const DISTURBANCES: &[&str] = &[
     "kill-etcd",
     "break-etcd",
     "mend-etcd",
+    "spoil",
     "wipe",
     "kill-agent",
     "power-off",
@@ -50,6 +52,10 @@ impl World {
             ("slow-data", [span]) => self.data_delay = seconds(span).0 / 2,
             ("cut-s3", [how]) => self.s3_cut = *how == "on",
             ("cut-table", [how]) => self.table_cut = *how == "on",
+            ("damage", [what]) => self.damage(what),
+            ("mend", ["snapshots"]) => self.mend(),
+            ("by-hand", [how, name]) => self.change_by_hand(how, name),
+            ("swap-volumes", [one, other]) => self.swap_volumes(one, other),
             _ if self.disturb(verb, rest) => {}
             _ => self.command(verb, rest),
         }
@@ -65,6 +71,10 @@ impl World {
             ("timers", "production") => self.policy.timers = Timers::PRODUCTION,
             ("min-members", count) => self.policy.min_members = Some(number(count) as usize),
             ("max-loss", count) => self.policy.max_loss = Some(number(count)),
+            ("threshold", "1/N") => self.policy.threshold = Threshold::OneNth,
+            ("proven", "no") => self.policy.proven = false,
+            ("seats", names) => self.policy.seats = seats(&names.split(',').collect::<Vec<_>>()),
+            ("bootstrap", "no") => self.policy.bootstrap = false,
             _ => panic!("no such policy: {setting}"),
         }
     }
@@ -86,9 +96,10 @@ impl World {
         }
         for name in rest.iter().map(|name| self.leader_or(name)).collect::<Vec<_>>() {
             let machine = self.machine(&name);
-            if matches!(verb, "kill-etcd" | "break-etcd" | "wipe" | "power-off") {
+            if matches!(verb, "kill-etcd" | "break-etcd" | "spoil" | "wipe" | "power-off") {
                 self.machines[machine].etcd = None;
             }
+            self.machines[machine].volume.spoiled |= verb == "spoil";
             if verb == "wipe" {
                 self.machines[machine].volume = super::machine::Volume::default();
             }
@@ -145,6 +156,11 @@ impl World {
                         Some(self.machines.len() - 1)
                     });
                 }
+                ("as", instance) => {
+                    let machine = at.expect("a machine of that name");
+                    let taken = protocol::cluster::Instance(instance.to_owned());
+                    self.machines[machine].mistaken_for = Some(taken);
+                }
                 ("root", "lost") => {
                     let machine = at.expect("a machine of that name");
                     self.machines[machine].root = protocol::observation::Memory::default();
@@ -194,6 +210,9 @@ impl World {
             None if what == "serving" => self.serves() == self.policy.seats.len(),
             None if what == "replacing" => ctrl.op.is_some(),
             None if what == "replaced" => ctrl.op.is_none(),
+            None if what == "drifted" => ctrl.drift.is_some(),
+            None if what == "reconciled" => ctrl.drift.is_none(),
+            None if what == "known-to-bucket" => self.bucket_knows_us(),
             Some(("stage", stage)) => ctrl.op.as_ref().is_some_and(|op| op.stage.name() == stage),
             None => Phase::parse(what).expect("a phase") == ctrl.phase,
             Some(("serving", count)) => self.serves() >= number(count) as usize,
@@ -292,7 +311,10 @@ impl World {
         let by = "op".to_owned();
         let request = |rollback| Request {
             rollback,
-            source: None,
+            source: rest
+                .iter()
+                .find_map(|word| word.strip_prefix("from="))
+                .map(|key| self.named(key)),
             scope: Vec::new(),
             by: "op".to_owned(),
             because: "the story says so".to_owned(),
@@ -318,7 +340,9 @@ impl World {
             .agents
             .iter()
             .position(|agent| !agent.paused && machine.is_none_or(|at| at == agent.machine));
-        self.hand_in(index.expect("an agent listens"), Event::Operator(command));
+        self.count += 1;
+        let ticket = Ticket(self.count);
+        self.hand_in(index.expect("an agent listens"), Event::Operator(ticket, command));
     }
 }
 

@@ -105,6 +105,10 @@ impl World {
     pub(super) fn tell(&mut self, told: &Told) {
         let (word, note) = match told {
             Told::Accepted(note) => ("accepted", note),
+            Told::Saved(manifest) => {
+                self.lines.push(format!("saved: {}", manifest.key()));
+                return;
+            }
             Told::Refused(note) => ("refused", note),
         };
         self.lines.push(format!("{word}: {} {}", note.code.name(), note.text));
@@ -167,6 +171,7 @@ impl World {
             ("report", _, Some(restored)) if restored.started.is_some() => {
                 "reports: runs".to_owned()
             }
+            ("report", _, Some(restored)) if restored.failed => "reports: can't".to_owned(),
             ("report", _, Some(_)) => "reports: restored".to_owned(),
             ("claim", _, _) => "takes its seat".to_owned(),
             ("first start", _, _) => "puts on record that it runs the member".to_owned(),
@@ -280,7 +285,9 @@ impl World {
         let agent = &self.agents[agent];
         let machine = &self.machines[agent.machine];
         let ran = machine.root.ran.as_ref().expect("S9: `ran` is remembered before the start");
-        let ctrl = agent.read.as_ref().expect("the agent has read the records");
+        let Some(ctrl) = agent.read.as_ref() else {
+            return; // by its own record, while the stores are silent; `Machine::start` checks that
+        };
         assert!(ran.inc >= ctrl.inc, "{} starts an incarnation that is over", machine.instance);
         let seat = ctrl.seat_named(&machine.name).expect("each machine has a seat");
         let stored = self.records().slot(seat.slot).ran;

@@ -12,6 +12,7 @@ use crate::ports::{
     object_store::{Object, ObjectStore, Put, StoreError},
     registry::{ItemWrite, Registry},
 };
+use protocol::cluster::Instance;
 use protocol::registry::{Guard, Scalar, Written};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -61,6 +62,11 @@ impl fmt::Display for By {
     }
 }
 
+/// The rows in which an agent of `instance` probes: never a cluster's uid, whose rows are records.
+pub fn rows_of(instance: &Instance) -> String {
+    format!("probe/{instance}")
+}
+
 /// Proves that both stores honour conditions. `prefix`: the cluster's, without a slash at its end;
 /// `uid`: rows of the probe's own (never a cluster's uid, whose rows are records).
 pub async fn probe(
@@ -69,7 +75,8 @@ pub async fn probe(
     registry: &dyn Registry,
     uid: &str,
 ) -> Result<(), ProbeError> {
-    probe_store(store, &format!("{prefix}/probe/conditions")).await?;
+    let key = format!("{prefix}/probe/conditions");
+    probe_store(store, key.trim_start_matches('/')).await?;
     probe_registry(registry, uid).await
 }
 

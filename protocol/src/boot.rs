@@ -1,15 +1,20 @@
-//! **gate** — may this machine's etcd start? The boot rule of protocol.md 1.4 as one function.
+//! **boot** — may this machine's etcd start? The boot rule of protocol.md 1.4 in one place.
 //!
-//! Comes from the data dir, the durable memory and, if it could be read, the decision head. Goes to
-//! `reconfigure`, which service managers ask. It only says "start" where the agent would start
-//! etcd with its client URLs and nothing would have to be written before; every doubt is "not yet",
-//! since the agent resolves it and the gate can't.
+//! Comes from what the machine holds and remembers and, where it could be read, the decision head.
+//! Goes to the coordinator, which keeps etcd running while the stores are silent, and to
+//! `reconfigure`, the gate that service managers ask. Neither may say "start" where the other says
+//! no, so both ask here.
+//!
+//! Intuition: a machine whose own durable copy of `ran` covers its data, with no promise against
+//! it, is outside every fence that was ever counted (Theorem (i)); it may start and ask nobody.
+//! Every doubt is "not yet", never "start".
 
-use protocol::{
+use crate::{
     cluster::Instance,
     observation::{Data, LogState, Memory, Ran},
     registry::{Ctrl, Phase},
 };
+use alloc::{format, string::String};
 
 /// The gate's word.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,50 +29,92 @@ pub enum Gate {
 
 /// What the stores say of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one lives for a moment")]
 pub enum Table {
     /// They could not be read: a member with a durable copy of `ran` starts all the same.
     Unread,
     /// They say that no cluster was founded under this prefix.
     NotFounded,
     /// The decision head.
-    Read(Box<Ctrl>),
+    Read(Ctrl),
 }
 
-/// Applies the boot rule to this machine.
+/// How a member may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct May {
+    /// The incarnation that its data is of.
+    pub inc: u64,
+    /// Only in quarantine: this machine does not know that clients may come in (boot rule 4).
+    pub quarantined: bool,
+}
+
+/// The gate of service managers, which can't start etcd in quarantine: says "start" only where
+/// it may serve clients at once and nothing has to be written before.
 pub fn gate(me: &Instance, data: &Data, memory: &Memory, table: &Table) -> Gate {
     if is_untouched(data, memory) && *table == Table::NotFounded {
         return Gate::Start("Requorum has not adopted this etcd yet".into());
     }
-    let inc = data.belongs.as_ref().map(|belongs| belongs.inc);
-    let Some(inc) = inc.or_else(|| memory.ran.as_ref().map(|ran| ran.inc)) else {
-        return Gate::Pending("this machine never ran a member that Requorum knows of".into());
-    };
-    if let Some(promise) = promise_against(inc, memory) {
-        return Gate::Fenced(promise);
-    }
-    if let Some(plan) = &data.swap {
-        return Gate::Pending(format!("the swap to plan {plan} was begun and not finished"));
-    }
-    match &data.log {
-        LogState::Present { .. } => {}
-        LogState::Missing => {
-            return Gate::Pending("this machine ran a member and its data dir is empty".into());
+    match may_start(me, data, memory, table) {
+        Err(no) => no,
+        Ok(May { inc, quarantined: true }) => {
+            Gate::Pending(format!("incarnation {inc} is not open to clients yet"))
         }
-        LogState::Unreadable(why) => {
-            return Gate::Pending(format!("the member's log can't be read: {why}"));
-        }
+        Ok(May { inc, quarantined: false }) => Gate::Start(format!(
+            "this machine runs incarnation {inc}; no promise stands against it"
+        )),
     }
+}
+
+/// Boot rules 1, 2 and 4, and what the table was heard to decide.
+///
+/// # Errors
+/// Why not, or not yet.
+pub fn may_start(me: &Instance, data: &Data, memory: &Memory, table: &Table) -> Result<May, Gate> {
+    let inc = own_record(me, data, memory)?;
     let against = match table {
         Table::Read(ctrl) => decided_against(inc, ctrl),
         Table::Unread | Table::NotFounded => None,
     };
-    match (&memory.ran, against) {
-        (_, Some(pending)) => Gate::Pending(pending),
-        (Some(ran), None) if covers(ran, me, inc, data) => opened(inc, memory),
-        (Some(_) | None, None) => Gate::Pending(format!(
-            "no durable record says that this machine ran incarnation {inc} with this data"
-        )),
+    match against {
+        Some(decision) => Err(Gate::Pending(decision)),
+        None => Ok(May { inc, quarantined: memory.opened < inc }),
     }
+}
+
+/// The incarnation whose member this machine's own record lets start, with no word from the stores.
+fn own_record(me: &Instance, data: &Data, memory: &Memory) -> Result<u64, Gate> {
+    let inc = incarnation(data, memory).ok_or_else(|| {
+        Gate::Pending("this machine never ran a member that Requorum knows of".into())
+    })?;
+    if let Some(promise) = promise_against(inc, memory) {
+        return Err(Gate::Fenced(promise));
+    }
+    if let Some(plan) = &data.swap {
+        return Err(Gate::Pending(format!("the swap to plan {plan} was begun and not finished")));
+    }
+    match &data.log {
+        LogState::Present { .. } => {}
+        LogState::Missing => {
+            let text = "this machine ran a member and its data dir is empty";
+            return Err(Gate::Pending(text.into()));
+        }
+        LogState::Unreadable(why) => {
+            return Err(Gate::Pending(format!("the member's log can't be read: {why}")));
+        }
+    }
+    match &memory.ran {
+        Some(ran) if covers(ran, me, inc, data) => Ok(inc),
+        Some(_) | None => Err(Gate::Pending(format!(
+            "no durable record says that this machine ran incarnation {inc} with this data"
+        ))),
+    }
+}
+
+/// Which incarnation the data in place is of, or what runs on a deleted directory, as far as this
+/// machine alone can tell.
+fn incarnation(data: &Data, memory: &Memory) -> Option<u64> {
+    let noted = data.belongs.as_ref().map(|belongs| belongs.inc);
+    noted.or_else(|| memory.ran.as_ref().map(|ran| ran.inc))
 }
 
 /// An etcd from before Requorum: its data bears no note of ours and this machine remembers
@@ -101,24 +148,19 @@ fn decided_against(inc: u64, ctrl: &Ctrl) -> Option<String> {
 /// Boot rule 2: the root disk's own copy of `ran` names this machine and this very data.
 fn covers(ran: &Ran, me: &Instance, inc: u64, data: &Data) -> bool {
     let plan = data.belongs.as_ref().and_then(|belongs| belongs.plan.as_deref());
-    &ran.instance == me && ran.inc == inc && ran.plan == plan.unwrap_or_default()
-}
-
-/// Boot rule 4: before clients may come in only the agent starts etcd, in quarantine.
-fn opened(inc: u64, memory: &Memory) -> Gate {
-    if memory.opened < inc {
-        return Gate::Pending(format!("incarnation {inc} is not open to clients yet"));
-    }
-    Gate::Start(format!("this machine runs incarnation {inc}; no promise stands against it"))
+    let same_member =
+        matches!(data.log, LogState::Present { member_id, .. } if member_id == ran.member_id);
+    &ran.instance == me && ran.inc == inc && ran.plan == plan.unwrap_or_default() && same_member
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::{
+    use crate::{
         cluster::{ClusterId, MemberId},
         observation::{Belongs, InAttempt},
     };
+    use alloc::vec::Vec;
 
     fn me() -> Instance {
         Instance("i-1".into())
@@ -146,7 +188,7 @@ mod tests {
 
     fn idle(inc: u64, phase: Phase) -> Table {
         let seated = Ctrl::seated("uid".into(), Vec::new());
-        Table::Read(Box::new(Ctrl { inc, phase, attempt: 9, ..seated }))
+        Table::Read(Ctrl { inc, phase, attempt: 9, ..seated })
     }
 
     #[test]
@@ -175,24 +217,15 @@ mod tests {
     #[test]
     fn every_doubt_is_not_yet() {
         let (data, memory) = sound();
+        let other = LogState::Present { cluster_id: ClusterId(1), member_id: MemberId(9) };
+        let unread = |data: Data| (data, memory.clone(), Table::Unread);
         let doubts = [
-            (Data { log: LogState::Missing, ..data.clone() }, memory.clone(), Table::Unread),
-            (
-                Data { log: LogState::Unreadable("cut".into()), ..data.clone() },
-                memory.clone(),
-                Table::Unread,
-            ),
-            (Data { swap: Some("abc".into()), ..data.clone() }, memory.clone(), Table::Unread),
-            (
-                Data { belongs: Some(Belongs { inc: 4, plan: None }), ..data.clone() },
-                memory.clone(),
-                Table::Unread,
-            ),
-            (
-                Data { belongs: Some(Belongs { inc: 3, plan: None }), ..data.clone() },
-                memory.clone(),
-                Table::Unread,
-            ),
+            unread(Data { log: LogState::Missing, ..data.clone() }),
+            unread(Data { log: LogState::Unreadable("cut".into()), ..data.clone() }),
+            unread(Data { log: other, ..data.clone() }),
+            unread(Data { swap: Some("abc".into()), ..data.clone() }),
+            unread(Data { belongs: Some(Belongs { inc: 4, plan: None }), ..data.clone() }),
+            unread(Data { belongs: Some(Belongs { inc: 3, plan: None }), ..data.clone() }),
             (data.clone(), Memory { ran: None, ..memory.clone() }, Table::Unread),
             (data.clone(), Memory { opened: 2, ..memory.clone() }, Table::Unread),
             (data.clone(), memory.clone(), idle(4, Phase::Restoring)),

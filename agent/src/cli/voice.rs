@@ -1,0 +1,76 @@
+//! **voice** — who answers a verb: the agent of this node, or, where none runs, an observer of our
+//! own that reads the table and the votes for a while and puts words on record itself.
+//!
+//! Comes from the verbs that ask about the cluster. An operator at night, on a node whose agent is
+//! dead, gets the same answers in the same words; only freshness takes a moment, because a vote
+//! counts only once it was seen to rise.
+
+use super::{
+    Context,
+    agent::{identity, policy, site},
+};
+use crate::{
+    driver::run::{Agent, Ask},
+    exit::Problem,
+    local::{Request, client, server},
+    render,
+};
+use protocol::cluster::Seat;
+use serde::de::DeserializeOwned;
+use std::{path::PathBuf, time::Duration};
+use tokio::sync::{mpsc, oneshot};
+
+/// How many periods of votes an observer watches: in two a living agent's vote rises for sure.
+const PERIODS: u64 = 3;
+
+/// Whoever answers.
+pub(super) enum Voice {
+    /// The agent that serves this socket.
+    Agent(PathBuf),
+    /// Ourselves.
+    Observer(Observer),
+}
+
+/// A loop of our own that only looks and records words; it ends when this is dropped.
+pub(super) struct Observer {
+    asks: mpsc::Sender<Ask>,
+    seats: Vec<Seat>,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Voice {
+    /// The agent, or an observer that has watched long enough to tell.
+    pub(super) async fn find(context: &Context<'_>) -> Result<Self, Problem> {
+        let socket = context.socket();
+        if client::is_served(&socket).await? {
+            return Ok(Self::Agent(socket));
+        }
+        let Ok(settings) = context.settings() else {
+            return Err(client::no_agent(&socket));
+        };
+        let ports = context.doors.ports(settings).await?;
+        let watch = Duration::from_millis(settings.timers.vote.times(PERIODS).0);
+        render::talk(&format!(
+            "no agent runs on this machine; watching the table and the votes for {:.1} s",
+            watch.as_secs_f64()
+        ));
+        let (asks, asked) = mpsc::channel(4);
+        let (stop, stopped) = oneshot::channel();
+        let policy = policy(settings, false, true);
+        let observer = Agent::observer(policy, identity(settings), ports, site(settings));
+        tokio::spawn(observer.run(asked, stopped));
+        tokio::time::sleep(watch).await;
+        Ok(Self::Observer(Observer { asks, seats: settings.seats.clone(), _stop: stop }))
+    }
+
+    /// Asks, and reads the answer.
+    pub(super) async fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Problem> {
+        match self {
+            Self::Agent(socket) => client::ask(socket, request).await,
+            Self::Observer(observer) => {
+                let answer = server::ask(request.clone(), &observer.asks, &observer.seats).await;
+                client::understood(answer.to_string().as_bytes())
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! **names** — which `REQUORUM_*` names there are.
+//!
+//! Comes from the environment. Goes out: nothing, or a sentence with the nearest name: a typing
+//! error must not silently switch a guard off.
+
+use super::Environment;
+use crate::exit::{Code, Problem};
+
+/// Names of ours. A name that is not here is an error.
+const OURS: [&str; 14] = [
+    "REQUORUM_CLIENT_URLS",
+    "REQUORUM_ENV_FILE",
+    "REQUORUM_ETCD_ARGS",
+    "REQUORUM_ETCD_DIR",
+    "REQUORUM_HOLD",
+    "REQUORUM_INSTANCE",
+    "REQUORUM_LOG",
+    "REQUORUM_MAX_LOSS",
+    "REQUORUM_MIN_MEMBERS",
+    "REQUORUM_MODE",
+    "REQUORUM_STATE_DIR",
+    "REQUORUM_TABLE",
+    "REQUORUM_THRESHOLD",
+    "REQUORUM_TIMERS",
+];
+
+pub(super) fn refuse_unknown(env: &Environment) -> Result<(), Problem> {
+    let unknown =
+        env.keys().find(|key| key.starts_with("REQUORUM_") && !OURS.contains(&key.as_str()));
+    let Some(unknown) = unknown else { return Ok(()) };
+    let nearest =
+        OURS.iter().max_by_key(|known| likeness(known, unknown)).copied().unwrap_or_default();
+    Err(Problem::new(Code::Usage, format!("{unknown} is no setting; did you mean {nearest}?"))
+        .next("mend it in /var/run/coreos/etcdadm-environment or in the unit"))
+}
+
+/// How alike two names are: the letters they share at both ends.
+fn likeness(one: &str, other: &str) -> usize {
+    let head = one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+    let tail = one.bytes().rev().zip(other.bytes().rev()).take_while(|(a, b)| a == b).count();
+    head + tail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typing_error_is_offered_the_nearest_name() {
+        let env = [("REQUORUM_MIN_MEMBER".to_owned(), "2".to_owned())].into();
+        let problem = refuse_unknown(&env).expect_err("unknown");
+        assert!(problem.sentence.contains("did you mean REQUORUM_MIN_MEMBERS?"), "{problem}");
+    }
+}
