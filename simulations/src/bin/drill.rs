@@ -188,7 +188,7 @@ async fn up(options: &Options) -> Result<ExitCode, Trouble> {
         println!("{}  {}", host.name, host.client_url);
         println!("  speak as it    set -a; . {}; set +a", file.display());
         println!("  lose its etcd  pkill -9 -f {}", host.data_dir().display());
-        println!("  lose its disk  rm -rf {}/*", host.data_dir().display());
+        println!("  lose its disk  find {} -mindepth 1 -delete", host.data_dir().display());
     }
     println!("\nthen      {} status", options.binary.display());
     let urls = cluster.urls().join(",");

@@ -60,6 +60,8 @@ impl Pace {
             ("recover", t.recover),
             ("replace", t.replace),
             ("snapshot", t.snapshot),
+            ("alone", t.alone),
+            ("reconcile", t.reconcile),
         ];
         let words: Vec<String> =
             pairs.iter().map(|(name, span)| format!("{name} {}", seconds(*span))).collect();

@@ -1,6 +1,7 @@
-//! **registry_contract** — what the lock table promises, asked through the real SDK client of the
-//! embedded server.
+//! **registry_contract** — what the lock table promises, asked of every table there is: the embedded
+//! server, through the real SDK client, and the one in memory by which walkthroughs are told.
 
+mod memory;
 mod probe;
 
 use agent::{
@@ -16,7 +17,10 @@ use agent::{
 use protocol::registry::{Guard, Scalar, Written};
 use serde_json::{Map, Value, json};
 use simulations::drill::table_server::TableServer;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 use tokio::task::JoinSet;
 
 const RACERS: u64 = 32;
@@ -45,6 +49,12 @@ async fn table() -> (TableServer, DynamoTable) {
     (server, table)
 }
 
+/// Every table; the server ends when it is dropped.
+async fn tables() -> (TableServer, [Arc<dyn Registry>; 2]) {
+    let (server, table) = table().await;
+    (server, [Arc::new(table), Arc::new(memory::MemoryTable::default())])
+}
+
 fn map(value: Value) -> Map<String, Value> {
     value.as_object().cloned().expect("an object")
 }
@@ -68,14 +78,20 @@ fn text(path: &'static str, text: &str) -> Guard {
     Guard::Is(path, Scalar::Text(text.into()))
 }
 
-async fn row(table: &DynamoTable, uid: &str, row: &str) -> Option<Map<String, Value>> {
+async fn row(table: &dyn Registry, uid: &str, row: &str) -> Option<Map<String, Value>> {
     let items = table.read(uid).await.expect("reachable");
     items.into_iter().find(|item| item.row == row).map(|item| item.attributes)
 }
 
 #[tokio::test]
 async fn values_survive_and_only_named_attributes_change() {
-    let (_server, table) = table().await;
+    let (_server, tables) = tables().await;
+    for table in tables {
+        values_survive(table).await;
+    }
+}
+
+async fn values_survive(table: Arc<dyn Registry>) {
     let set = json!({
         "most": u64::MAX, "id": 9_007_199_254_740_993_u64, "text": "", "flag": true,
         "list": [{"slot": 1, "id": u64::MAX - 1}], "map": {"deep": {"er": "x"}}, "gone": 1
@@ -146,7 +162,13 @@ fn guards() -> Vec<Guard> {
 
 #[tokio::test]
 async fn every_guard_on_every_row_is_judged_as_it_reads() {
-    let (_server, table) = table().await;
+    let (_server, tables) = tables().await;
+    for table in tables {
+        guards_are_judged(table).await;
+    }
+}
+
+async fn guards_are_judged(table: Arc<dyn Registry>) {
     let rows = [
         None,
         Some(json!({})),
@@ -172,7 +194,7 @@ async fn every_guard_on_every_row_is_judged_as_it_reads() {
             let change = write("ctrl", "after", guard, json!({"changed": true}));
             let written = table.write(&uid, &change).await.expect("an answer");
             assert_eq!(written == Written::Applied, expected, "{:?} on {stored:?}", change.guard);
-            let now = row(&table, &uid, "ctrl").await;
+            let now = row(&*table, &uid, "ctrl").await;
             assert_eq!(now.is_some_and(|row| row.contains_key("changed")), expected);
             judged[usize::from(expected)] += 1;
         }
@@ -182,7 +204,13 @@ async fn every_guard_on_every_row_is_judged_as_it_reads() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_many_writes_is_applied() {
-    let (_server, table) = table().await;
+    let (_server, tables) = tables().await;
+    for table in tables {
+        one_is_applied(table).await;
+    }
+}
+
+async fn one_is_applied(table: Arc<dyn Registry>) {
     // Plain writes and writes under checks race each other: the guard is the same.
     for round in 0..ROUNDS {
         let mut racers = JoinSet::new();
@@ -203,14 +231,20 @@ async fn one_of_many_writes_is_applied() {
             outcomes.iter().filter(|(_, written)| *written == Written::Applied).collect();
         assert_eq!(won.len(), 1, "round {round}: {won:?}");
         // A consistent read sees at once what was answered.
-        let now = row(&table, "c", "ctrl").await.expect("written");
+        let now = row(&*table, "c", "ctrl").await.expect("written");
         assert_eq!((&now["version"], &now["winner"]), (&json!(round + 1), &json!(won[0].0)));
     }
 }
 
 #[tokio::test]
 async fn checks_on_other_rows_hold_or_nothing_is_written() {
-    let (_server, table) = table().await;
+    let (_server, tables) = tables().await;
+    for table in tables {
+        checks_hold(table).await;
+    }
+}
+
+async fn checks_hold(table: Arc<dyn Registry>) {
     let seat = write("slot#0", "op-s", Guard::Absent("gen"), json!({"gen": 3}));
     assert_eq!(table.write("c", &seat).await, Ok(Written::Applied));
     let mut commit = write("ctrl", "op-1", Guard::Absent("version"), json!({"version": 1}));
@@ -221,7 +255,7 @@ async fn checks_on_other_rows_hold_or_nothing_is_written() {
     ] {
         commit.checks = failing;
         assert_eq!(table.write("c", &commit).await, Ok(Written::Refused), "{:?}", commit.checks);
-        assert_eq!(row(&table, "c", "ctrl").await, None);
+        assert_eq!(row(&*table, "c", "ctrl").await, None);
     }
     commit.set.insert("op_id".into(), "op-2".into());
     commit.checks =
@@ -229,7 +263,7 @@ async fn checks_on_other_rows_hold_or_nothing_is_written() {
     assert_eq!(table.write("c", &commit).await, Ok(Written::Applied));
     commit.set.insert("op_id".into(), "op-3".into());
     assert_eq!(table.write("c", &commit).await, Ok(Written::Refused), "its own guard fails now");
-    assert_eq!(row(&table, "c", "slot#0").await, Some(map(json!({"gen": 3, "op_id": "op-s"}))));
+    assert_eq!(row(&*table, "c", "slot#0").await, Some(map(json!({"gen": 3, "op_id": "op-s"}))));
 }
 
 #[tokio::test]
@@ -265,7 +299,13 @@ async fn a_lost_answer_is_healed() {
 /// A refusal by a check alone does not show our own row: the adapter reads it back.
 #[tokio::test]
 async fn a_refusal_that_shows_nothing_is_healed_by_reading_back() {
-    let (_server, table) = table().await;
+    let (_server, tables) = tables().await;
+    for table in tables {
+        refusals_are_healed(table).await;
+    }
+}
+
+async fn refusals_are_healed(table: Arc<dyn Registry>) {
     let op = "an op_id that is longer than a client request token may be";
     let mut change = write("ctrl", op, always(), json!({"version": 1}));
     change.checks = vec![("slot#0".into(), Guard::Absent("gen"))];

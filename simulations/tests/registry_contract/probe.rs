@@ -2,11 +2,8 @@
 
 use super::{always, client, loopback, table};
 use agent::{
-    adapters::{
-        conditions::{By, ProbeError, probe},
-        dynamodb::DynamoTable,
-        s3::S3Store,
-    },
+    adapters::{dynamodb::DynamoTable, s3::S3Store},
+    driver::conditions::{By, ProbeError, probe},
     ports::{
         object_store::{Moved, Object, ObjectStore, Put, StoreError},
         registry::{Item, ItemWrite, Registry},

@@ -22,14 +22,9 @@ pub(super) async fn quorum_lost(stage: &mut Stage, rested: bool) -> Result<(), T
     }
     stage.strike(&victims, Wipe::Data)?;
     let known = stage.known_to(&survivors).await;
-    stage.checks.note(
-        "a survivor answers without a quorum",
-        known > 0,
-        format!("revision {known}"),
-    );
     stage.writer.go_on();
     stage.restored().await?;
-    let loss = if rested { Loss::Nothing } else { Loss::LastRoundTrip { known } };
+    let loss = if rested { Loss::Nothing } else { Loss::LastRoundTrip { known: Some(known) } };
     stage.account(loss).await
 }
 

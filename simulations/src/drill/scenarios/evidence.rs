@@ -26,7 +26,8 @@ pub(super) async fn play(stage: &mut Stage, after: After) -> Result<(), Trouble>
     let names: Vec<String> = gone.iter().map(|i| stage.cluster.hosts[*i].name.clone()).collect();
     stage.say(format!("gone for good with their agents: {}", names.join(", ")));
     never_by_itself(stage, &names).await?;
-    attest(stage, survivors[0], &names).await?;
+    // Once as to a node whose agent can't be found: the operator is heard all the same.
+    attest(stage, survivors[0], &names, after == After::Replacements).await?;
     stage.writer.go_on();
     let open = Progress { inc: stage.inc + 1, attempt: 0, place: place("open") };
     match after {
@@ -37,6 +38,10 @@ pub(super) async fn play(stage: &mut Stage, after: After) -> Result<(), Trouble>
         }
         After::MinMembersOne => {
             stage.reached("it restores at once", open).await?;
+            let changes = stage.timeline.changes();
+            let waited = changes.iter().filter_map(|change| change.parked.clone()).next();
+            let seen = waited.clone().unwrap_or_else(|| "it never waited".into());
+            stage.checks.note("attested, it restores at once", waited.is_none(), seen);
             let url = stage.cluster.hosts[survivors[0]].client_url.clone();
             let (voters, _) = stage
                 .cluster
@@ -68,19 +73,30 @@ async fn never_by_itself(stage: &mut Stage, names: &[String]) -> Result<(), Trou
     Ok(())
 }
 
-async fn attest(stage: &mut Stage, from: usize, names: &[String]) -> Result<(), Trouble> {
+async fn attest(
+    stage: &mut Stage,
+    from: usize,
+    names: &[String],
+    agent: bool,
+) -> Result<(), Trouble> {
     for name in names {
         let host = &stage.cluster.hosts[from];
+        let elsewhere = stage.cluster.dir().join("no-agent-here").display().to_string();
+        let mut words = vec!["attest", name, "--because", BECAUSE];
+        if !agent {
+            words.extend(["--state-dir", &elsewhere]);
+        }
         // Refused while a vote of the machine is still fresh, so it may have to be said again.
         stage
             .cluster
             .until(&format!("`requorum attest {name}` is taken"), async |_| {
-                let output = host.run(&["attest", name, "--because", BECAUSE]).await.ok()?;
+                let output = host.run(&words).await.ok()?;
                 output.status.success().then_some(())
             })
             .await?;
     }
-    stage.checks.note("the operator attested each", true, names.join(", "));
+    let how = if agent { "through the agent" } else { "without an agent" };
+    stage.checks.note(format!("the operator attested each, {how}"), true, names.join(", "));
     Ok(())
 }
 

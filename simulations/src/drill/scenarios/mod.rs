@@ -54,7 +54,10 @@ pub enum Scenario {
     /// One wiped.
     OneMemberLost,
     /// All etcds killed, disks intact.
-    AllKilled,
+    AllKilled {
+        /// The machines lose power while neither store can be reached.
+        stores_silent: bool,
+    },
     /// The leading agent killed in a phase.
     LeaderKilled(&'static str),
     /// A majority gone with their agents.
@@ -70,11 +73,12 @@ pub enum Scenario {
 }
 
 /// Every story, quick ones first.
-pub const ALL: [Scenario; 21] = [
+pub const ALL: [Scenario; 22] = [
     Scenario::QuorumLost { rested: false },
     Scenario::QuorumLost { rested: true },
     Scenario::OneMemberLost,
-    Scenario::AllKilled,
+    Scenario::AllKilled { stores_silent: false },
+    Scenario::AllKilled { stores_silent: true },
     Scenario::AllDisksLost(Disks::Wiped),
     Scenario::AllDisksLost(Disks::WithRootState),
     Scenario::AllDisksLost(Disks::DeletedDirectory),
@@ -106,7 +110,8 @@ impl Scenario {
                 "all-disks-lost:deleted-directory".into()
             }
             Self::OneMemberLost => "one-member-lost".into(),
-            Self::AllKilled => "all-killed".into(),
+            Self::AllKilled { stores_silent: false } => "all-killed".into(),
+            Self::AllKilled { stores_silent: true } => "all-killed:stores-silent".into(),
             Self::LeaderKilled(point) => format!("leader-killed:{point}"),
             Self::NoEvidence(After::Replacements) => "no-evidence:replacements".into(),
             Self::NoEvidence(After::MinMembersOne) => "no-evidence:min-members-1".into(),
@@ -136,7 +141,12 @@ impl Scenario {
                 "data deleted under running etcds, which acknowledge on until they are stopped"
             }
             Self::OneMemberLost => "one wiped; replaced without a restore, nothing is lost",
-            Self::AllKilled => "all etcds killed, disks intact; restarted without a restore",
+            Self::AllKilled { stores_silent: false } => {
+                "all etcds killed, disks intact; restarted without a restore"
+            }
+            Self::AllKilled { stores_silent: true } => {
+                "a power cut while S3 and DynamoDB are silent; etcd comes back all the same"
+            }
             Self::LeaderKilled(_) => {
                 "the leading agent is killed in this phase; another leads on to the end"
             }
@@ -160,13 +170,13 @@ impl Scenario {
         options.hold = match self {
             Self::LeaderKilled(point) => Some(point),
             Self::ShortLease => Some("verifying"),
+            Self::Twice => Some(twice::FIRST),
             Self::QuorumLost { .. }
             | Self::AllDisksLost(_)
             | Self::OneMemberLost
-            | Self::AllKilled
+            | Self::AllKilled { .. }
             | Self::NoEvidence(_)
             | Self::Reboot
-            | Self::Twice
             | Self::S3Down => None,
         };
         if self == Self::NoEvidence(After::MinMembersOne) {
@@ -179,7 +189,8 @@ impl Scenario {
             Self::QuorumLost { rested } => disks::quorum_lost(stage, rested).await,
             Self::AllDisksLost(disks) => disks::all_lost(stage, disks).await,
             Self::OneMemberLost => no_restore::one_member_lost(stage).await,
-            Self::AllKilled => no_restore::all_killed(stage).await,
+            Self::AllKilled { stores_silent: false } => no_restore::all_killed(stage).await,
+            Self::AllKilled { stores_silent: true } => no_restore::stores_silent(stage).await,
             Self::Reboot => no_restore::reboot(stage).await,
             Self::LeaderKilled(point) => leader_killed::play(stage, point).await,
             Self::NoEvidence(after) => evidence::play(stage, after).await,

@@ -35,6 +35,28 @@ pub(super) async fn all_killed(stage: &mut Stage) -> Result<(), Trouble> {
     stage.account(Loss::Nothing).await
 }
 
+/// The power goes while neither store can be reached: etcd depends on neither.
+pub(super) async fn stores_silent(stage: &mut Stage) -> Result<(), Trouble> {
+    stage.load(LOAD).await?;
+    stage.cluster.stores.objects.cut(true);
+    stage.cluster.stores.tables.cut(true);
+    for host in &mut stage.cluster.hosts {
+        host.power_off()?;
+    }
+    stage.cut();
+    stage.say("S3 and DynamoDB are unreachable, and all machines lose power");
+    for host in &mut stage.cluster.hosts {
+        host.start_agent()?;
+    }
+    stage.load(LOAD).await?;
+    stage.checks.note("writes are acknowledged while both stores are silent", true, "they were");
+    stage.cluster.stores.objects.cut(false);
+    stage.cluster.stores.tables.cut(false);
+    stage.say("both stores are back");
+    stage.healed_without_restore().await?;
+    stage.account(Loss::Nothing).await
+}
+
 pub(super) async fn reboot(stage: &mut Stage) -> Result<(), Trouble> {
     stage.load(LOAD).await?;
     let (mut away, _) = stage.majority_and_rest().await;

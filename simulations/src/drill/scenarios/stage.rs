@@ -31,8 +31,8 @@ pub(super) enum Loss {
     /// Only what no survivor had learned yet, in the last round trip before a cut; all up to the
     /// revision that a survivor knew is kept.
     LastRoundTrip {
-        /// Highest revision that a survivor had applied at the cut; 0 if it was not asked.
-        known: u64,
+        /// Highest revision that a survivor had applied at the cut; `None`: it was not asked.
+        known: Option<u64>,
     },
     /// Exactly the writes after the snapshot, which holds at least this revision.
     AfterSnapshot {
@@ -133,8 +133,9 @@ impl Stage {
         Ok(())
     }
 
-    /// Highest revision that any of these has applied, as it says itself.
-    pub(super) async fn known_to(&self, survivors: &[usize]) -> u64 {
+    /// Highest revision that any of these has applied, as it says itself: a survivor answers without
+    /// a quorum.
+    pub(super) async fn known_to(&mut self, survivors: &[usize]) -> u64 {
         let mut known = 0;
         for index in survivors {
             if let Ok((revision, _, _)) =
@@ -143,6 +144,8 @@ impl Stage {
                 known = known.max(revision);
             }
         }
+        let seen = format!("revision {known}");
+        self.checks.note("a survivor answers without a quorum", known > 0, seen);
         known
     }
 
@@ -211,9 +214,11 @@ impl Stage {
                 );
             }
             Loss::LastRoundTrip { known } => {
-                let learned = lost.iter().filter(|ack| ack.revision <= known).count();
-                let what = format!("all that a survivor knew is kept (revision {known})");
-                self.checks.note(what, learned == 0, format!("{learned} of it lost"));
+                if let Some(known) = known {
+                    let learned = lost.iter().filter(|ack| ack.revision <= known).count();
+                    let what = format!("all that a survivor knew is kept (revision {known})");
+                    self.checks.note(what, learned == 0, format!("{learned} of it lost"));
+                }
                 let early = lost.iter().filter(|ack| !self.shortly_before_a_cut(ack)).count();
                 let what = "lost writes were acknowledged in the last round trip before a cut";
                 self.checks.note(
@@ -227,9 +232,11 @@ impl Stage {
     }
 
     fn judge_snapshot(&mut self, saved: u64, lost: &[Ack], content: &Content) {
-        // The agents' word where they gave it; else the highest kept write of before.
+        // What the old cluster acknowledged, whenever the answer was read; its id tells it apart.
+        let now = self.oracle.acks.last().map(|ack| ack.cluster);
         let before: Vec<&Ack> =
-            self.oracle.acks.iter().filter(|ack| Some(&ack.acked) <= self.cuts.last()).collect();
+            self.oracle.acks.iter().filter(|ack| Some(ack.cluster) != now).collect();
+        // The agents' word where they gave it; else the highest kept write of before.
         let kept = before
             .iter()
             .filter(|ack| content.keys.contains_key(&crate::drill::writer::key(ack.number)))

@@ -23,7 +23,7 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Trouble> {
     stage.cluster.stores.objects.cut(false);
     stage.say("S3 is back");
     stage.restored().await?;
-    stage.account(Loss::LastRoundTrip { known }).await
+    stage.account(Loss::LastRoundTrip { known: Some(known) }).await
 }
 
 /// Inodes of each survivor's database and log directory: emptying, moving or rewriting changes
