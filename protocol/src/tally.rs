@@ -185,16 +185,18 @@ impl Book {
     }
 
     /// Members that count as failed: those whose votes failed for the whole confirm window, and
-    /// those whose machine an operator attested to be gone.
+    /// those whose machine an operator attested to be gone. The window begins at `served` at the
+    /// earliest: before clients were let in, a member that waited for the others had failed nobody.
     pub fn failed(
         &self,
         ctrl: &Ctrl,
         records: &Records,
+        served: Moment,
         now: Moment,
         timers: &Timers,
     ) -> BTreeSet<Slot> {
         let confirmed = |slot: Slot| {
-            let since = self.failing_since(slot, now, timers);
+            let since = self.failing_since(slot, now, timers).map(|since| since.max(served));
             let vote = self.fresh(slot, now, timers).filter(|vote| vote.inc == ctrl.inc);
             let health = vote.map(|vote| vote.health);
             since.is_some_and(|since| now.since(since) >= timers.confirm)
@@ -209,11 +211,18 @@ impl Book {
 
     /// The verdict (protocol.md 1.1). Fewer failed members than a blocking set can't be fenced
     /// into one, so less than that is `Pending`, and nothing is stopped for it.
-    pub fn verdict(&self, ctrl: &Ctrl, records: &Records, now: Moment, timers: &Timers) -> Verdict {
+    pub fn verdict(
+        &self,
+        ctrl: &Ctrl,
+        records: &Records,
+        served: Moment,
+        now: Moment,
+        timers: &Timers,
+    ) -> Verdict {
         if self.veto(ctrl.inc, now, timers) {
             return Verdict::QuorumAlive;
         }
-        let failed = self.failed(ctrl, records, now, timers).len();
+        let failed = self.failed(ctrl, records, served, now, timers).len();
         if !ctrl.members.is_empty() && failed >= blocking(ctrl.members.len()) {
             Verdict::QuorumLost
         } else {
@@ -261,7 +270,10 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cluster::Instance, vote::Vote};
+    use crate::{
+        cluster::{Instance, Member, MemberId},
+        vote::Vote,
+    };
 
     const TIMERS: Timers = Timers::PRODUCTION;
 
@@ -330,6 +342,26 @@ mod tests {
         book.record(Moment(5_000), &[], &TIMERS);
         book.record(Moment(10_000), &[], &TIMERS);
         assert_eq!(book.unchanged_since(Slot(2)), Some(Moment(5_000)));
+    }
+
+    #[test]
+    fn what_failed_before_clients_were_let_in_is_counted_from_then() {
+        let seats = Vec::new();
+        let members =
+            (0..3).map(|slot| Member { slot: Slot(slot), id: MemberId(u64::from(slot)) }).collect();
+        let phase = Phase::Healing;
+        let seated = Ctrl::seated("uid".into(), seats);
+        let ctrl = Ctrl { inc: 1, opened: true, phase, members, ..seated };
+        let records = Records { ctrl: None, slots: Vec::new() };
+        let mut book = Book::default();
+        for second in 0..=30 {
+            let votes = [vote(0, second, Health::NoQuorum), vote(1, second, Health::NoQuorum)];
+            book.record(Moment(second * 5_000), &votes, &TIMERS);
+        }
+        let verdict =
+            |served| book.verdict(&ctrl, &records, Moment(served), Moment(150_000), &TIMERS);
+        assert_eq!(verdict(90_000), Verdict::QuorumLost);
+        assert_eq!(verdict(90_001), Verdict::Pending);
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(super) struct Known {
     pub(super) read_asked: Option<Moment>,
     /// The version of `ctrl` read last, and since when it is that.
     pub(super) version_since: Option<(u64, Moment)>,
+    /// The latest incarnation that was seen to be open to clients, and since when.
+    pub(super) opened_since: Option<(u64, Moment)>,
     /// Since when an operator's request is on record, as seen from here.
     pub(super) request_since: Option<Moment>,
     /// A write was answered since: read before anything else is decided.
@@ -194,6 +196,9 @@ impl Known {
             }
             if self.version_since.is_none_or(|(version, _)| version != ctrl.version) {
                 self.version_since = Some((ctrl.version, now));
+            }
+            if ctrl.opened && self.opened_since.is_none_or(|(inc, _)| inc != ctrl.inc) {
+                self.opened_since = Some((ctrl.inc, now));
             }
             let since = self.request_since.unwrap_or(now);
             self.request_since = ctrl.request.as_ref().map(|_| since);

@@ -10,6 +10,7 @@ use crate::{
     observation::Answer,
     registry::{Lease, Phase},
     tally::Verdict,
+    time::Moment,
     vote::Health,
 };
 
@@ -19,7 +20,14 @@ impl Scene<'_> {
         if self.i_see_a_quorum() {
             return Verdict::QuorumAlive;
         }
-        self.core.known.book.verdict(self.ctrl, self.records, self.now, self.timers())
+        let (book, served) = (&self.core.known.book, self.served());
+        book.verdict(self.ctrl, self.records, served, self.now, self.timers())
+    }
+
+    /// Since when clients are let into this incarnation, as seen from here.
+    fn served(&self) -> Moment {
+        let since = self.core.known.opened_since.filter(|(inc, _)| *inc == self.ctrl.inc);
+        since.map(|(_, at)| at).unwrap_or_default()
     }
 
     /// The leader's part of the turn, or the way to become one.
@@ -133,7 +141,8 @@ impl Scene<'_> {
     }
 
     fn failed(&self) -> alloc::collections::BTreeSet<Slot> {
-        self.core.known.book.failed(self.ctrl, self.records, self.now, self.timers())
+        let (book, served) = (&self.core.known.book, self.served());
+        book.failed(self.ctrl, self.records, served, self.now, self.timers())
     }
 
     /// Above the threshold somebody leads and says so, also where there is nothing to be done yet.
