@@ -33,10 +33,10 @@ pub struct Standing {
     pub blocks: bool,
     /// Configurations that are not blocked yet, with the member ids that are not fenced.
     pub open_configs: Vec<Vec<MemberId>>,
-    /// The intact members alone are a quorum of a configuration that may be active: a plain restart
+    /// The intact members are a quorum of a configuration that one of them goes by: a plain restart
     /// suffices (protocol.md 1.8, S8).
     pub recoverable: bool,
-    /// So are the intact ones together with those that are waited for.
+    /// Together with those that are waited for they may be a quorum.
     pub may_recover: bool,
 }
 
@@ -75,15 +75,13 @@ pub fn standing(ctrl: &Ctrl, records: &Records) -> Standing {
         slots.iter().flat_map(|slot| members_at(ctrl, records, *slot)).collect()
     };
     let (sure, possible) = (ids(&intact), &ids(&intact) | &ids(&waited));
-    let may_be_alive = configs_that_may_live(ctrl, &configs, &fences, &sure);
-    let live_in =
-        |ids: &BTreeSet<MemberId>| may_be_alive.iter().any(|config| is_quorum(config, ids));
+    let may_live = configs_that_may_live(ctrl, &configs, &fences, &sure);
     Standing {
         missing: seats.iter().copied().filter(|slot| fence_of(*slot).is_none()).collect(),
         blocks: !ctrl.members.is_empty() && open_configs.is_empty(),
         fenced: fences.iter().map(|(slot, fence)| (*slot, fence.kind)).collect(),
-        recoverable: live_in(&sure),
-        may_recover: live_in(&possible),
+        recoverable: restart_suffices(&fences, &intact, &sure),
+        may_recover: may_live.iter().any(|config| is_quorum(config, &possible)),
         intact,
         waited,
         open_configs,
@@ -101,10 +99,10 @@ fn members_at(ctrl: &Ctrl, records: &Records, slot: Slot) -> Vec<MemberId> {
     }
 }
 
-/// The configurations in which a plain restart could bring a quorum back: the recorded one, those
-/// that a fenced log shows, and an intended one unless it is shown never to have been committed.
-/// Its change needs a quorum of the recorded voters, each with the entry in its log; where the
-/// intact logs meet every such quorum, one of them would show it (protocol.md 1.4).
+/// The configurations in which a quorum may come back if those that are waited for return: the
+/// recorded one, those that a fenced log shows, and an intended one unless it is shown never to have
+/// been committed. Its change needs a quorum of the recorded voters, each with the entry in its log;
+/// where the intact logs meet every such quorum, one of them would show it (protocol.md 1.4).
 fn configs_that_may_live<'a>(
     ctrl: &Ctrl,
     configs: &'a BTreeSet<Vec<MemberId>>,
@@ -113,13 +111,20 @@ fn configs_that_may_live<'a>(
 ) -> Vec<&'a Vec<MemberId>> {
     let recorded = ids_of(&ctrl.members);
     let told = is_blocked(&recorded, intact);
-    let logged = |config: &Vec<MemberId>| {
-        fences
-            .iter()
-            .filter_map(|(_, fence)| fence.log.as_ref())
-            .any(|log| log.configs.contains(config))
-    };
+    let logged = |config: &Vec<MemberId>| logs(fences).any(|log| log.configs.contains(config));
     configs.iter().filter(|config| **config == recorded || !told || logged(config)).collect()
+}
+
+/// Whether a plain restart of the intact members brings a quorum back: one of them goes by a
+/// configuration of which they are a quorum. A change that is in a log and not known to be
+/// committed elects nobody.
+fn restart_suffices(fences: &[(Slot, Fence)], intact: &[Slot], ids: &BTreeSet<MemberId>) -> bool {
+    let theirs = fences.iter().filter(|(slot, _)| intact.contains(slot));
+    theirs.filter_map(|(_, fence)| fence.log.as_ref()).any(|log| is_quorum(&log.in_force, ids))
+}
+
+fn logs(fences: &[(Slot, Fence)]) -> impl Iterator<Item = &LogSummary> {
+    fences.iter().filter_map(|(_, fence)| fence.log.as_ref())
 }
 
 /// A configuration as its sorted ids.
@@ -162,10 +167,7 @@ fn fenced_members(ctrl: &Ctrl, records: &Records, slot: Slot, fence: &Fence) -> 
 fn configurations(ctrl: &Ctrl, fences: &[(Slot, Fence)]) -> BTreeSet<Vec<MemberId>> {
     let intended = ctrl.intent.iter().map(|intent| ids_of(intent));
     let recorded = core::iter::once(ids_of(&ctrl.members)).chain(intended);
-    let logged = fences
-        .iter()
-        .filter_map(|(_, fence)| fence.log.as_ref())
-        .flat_map(|log| log.configs.iter().cloned());
+    let logged = logs(fences).flat_map(|log| log.configs.iter().cloned());
     recorded.chain(logged).filter(|config| !config.is_empty()).collect()
 }
 
@@ -214,9 +216,11 @@ mod tests {
         Ctrl { inc: 1, attempt: 1, opened: true, members, intent, op: Some(op), ..seated }
     }
 
+    /// A log that goes by the first of these configurations, and shows the others.
     fn log(configs: &[&[Member]]) -> LogSummary {
-        let configs = configs.iter().map(|config| ids_of(config)).collect();
-        LogSummary { last_term: 2, last_index: 9, commit: 9, configs }
+        let configs: Vec<_> = configs.iter().map(|config| ids_of(config)).collect();
+        let in_force = configs[0].clone();
+        LogSummary { last_term: 2, last_index: 9, commit: 9, in_force, configs }
     }
 
     fn fenced(member: Member, kind: Evidence, log: Option<LogSummary>) -> (Slot, SlotRecord) {
@@ -247,6 +251,17 @@ mod tests {
         ]);
         assert!(found.blocks && found.recoverable, "{found:?}");
         assert_eq!(found.intact, [L.slot, B.slot]);
+    }
+
+    #[test]
+    fn a_promotion_that_nobody_knew_to_be_committed_elects_nobody() {
+        let (new, old): (&[Member], &[Member]) = (&[B, C, L], &[B, C]);
+        let found = of(vec![
+            fenced(B, Evidence::Consent, Some(log(&[old, new]))),
+            fenced(C, Evidence::DataLost, None),
+            fenced(L, Evidence::Consent, Some(log(&[old]))),
+        ]);
+        assert!(found.blocks && !found.recoverable, "{found:?}");
     }
 
     #[test]

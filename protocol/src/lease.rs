@@ -11,7 +11,7 @@ use crate::{
     cluster::Nonce,
     limits::Timers,
     registry::{Ctrl, Lease},
-    time::Moment,
+    time::{Moment, Span},
 };
 use alloc::string::String;
 
@@ -45,6 +45,11 @@ impl Watch {
     /// Notes a lease write of ours that was applied: it counts from when it was asked for.
     pub fn won(&mut self, asked: Moment, epoch: u64) {
         self.held = Some((epoch, asked));
+    }
+
+    /// How long its `rvn` has not changed under an unbroken watch.
+    pub fn unchanged_for(&self, now: Moment) -> Span {
+        self.seen.as_ref().map_or(Span(0), |seen| now.since(seen.since))
     }
 
     /// Whether the lease may be taken.

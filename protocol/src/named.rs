@@ -60,6 +60,7 @@ names!(Stage {
 names!(Parked {
     Approval(Why::NoSource) = "approval-no-source",
     Approval(Why::Loss) = "approval-loss",
+    Approval(Why::Salvage) = "approval-salvage",
     Approval(Why::Ask) = "approval-ask",
     MinMembers = "min-members",
 });

@@ -151,6 +151,9 @@ pub struct LogSummary {
     pub last_index: u64,
     /// Commit index of the last HardState.
     pub commit: u64,
+    /// The configuration that the member itself goes by, as sorted voter ids: the one in force at
+    /// its commit index.
+    pub in_force: Vec<MemberId>,
     /// Each configuration that may be active, as sorted voter ids.
     pub configs: Vec<Vec<MemberId>>,
 }

@@ -82,8 +82,8 @@ pub struct Ctrl {
     pub aborts: u32,
     /// What a parked attempt waits for.
     pub parked: Option<Parked>,
-    /// The operator's consent to the parked attempt (its number).
-    pub approved: Option<u64>,
+    /// The operator's consent to what the attempt was parked for.
+    pub approved: Option<Approval>,
     /// Tag of the write that made this version.
     pub op_id: String,
 }
@@ -188,8 +188,19 @@ pub enum Why {
     NoSource,
     /// More would be lost than the policy allows.
     Loss,
+    /// A survivor knows more than any snapshot, and its data can't be saved.
+    Salvage,
     /// The policy is to ask first.
     Ask,
+}
+
+/// An operator's consent: to one reason of one attempt, and to no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Approval {
+    /// The attempt.
+    pub attempt: u64,
+    /// What it was parked for.
+    pub parked: Parked,
 }
 
 /// One seat's record.

@@ -9,7 +9,6 @@
 use crate::{
     limits::{BUMP_MIN, FALLBACKS_MAX, REVISION_MAX},
     manifest::Manifest,
-    observation::LogSummary,
     registry::{Ctrl, Pin, Source},
 };
 use alloc::{string::String, vec::Vec};
@@ -25,17 +24,23 @@ pub enum Choice {
     None,
 }
 
-/// Whether the best survivor knows of more than the best snapshot holds. `applied` of a manifest
-/// is a lower bound, so this errs towards one salvage too many.
-pub fn needs_salvage(best: Option<&LogSummary>, catalogue: &[Manifest]) -> bool {
-    let held = catalogue.iter().map(|manifest| manifest.applied).max().unwrap_or(0);
-    best.is_some_and(|log| log.commit > held)
+/// The snapshot that holds all that a log knew to be committed, if there is one among those that
+/// may be chosen: then nothing needs to be salvaged. `applied` of a manifest is a lower bound, so
+/// this errs towards one salvage too many.
+pub fn held<'a>(
+    ctrl: &Ctrl,
+    catalogue: &'a [Manifest],
+    bad: &[crate::cluster::Digest],
+    commit: u64,
+) -> Option<&'a Manifest> {
+    of_this_incarnation(ctrl, catalogue, bad)
+        .into_iter()
+        .find(|manifest| manifest.applied >= commit)
 }
 
 /// Chooses among the manifests of this incarnation, without those found bad.
 pub fn choose(ctrl: &Ctrl, catalogue: &[Manifest], bad: &[crate::cluster::Digest]) -> Choice {
-    let mut usable = newest_first(ctrl, ctrl.inc, catalogue, bad);
-    usable.retain(|manifest| ctrl.cluster_id.is_none_or(|id| id == manifest.cluster_id));
+    let usable = of_this_incarnation(ctrl, catalogue, bad);
     if let Some(named) = ctrl.request.as_ref().and_then(|request| request.source.as_ref()) {
         // what an operator names is restored, or nothing
         let found = usable.iter().find(|manifest| manifest.key() == *named);
@@ -66,6 +71,17 @@ pub fn next_older(
         usable.into_iter().filter(|manifest| manifest.revision <= old.revision).collect();
     let (next, rest) = older.split_first()?;
     Some((from_manifest(next, old.revision + old.bump), keys(rest)))
+}
+
+/// The snapshots of the present incarnation, of its own etcd cluster, that may be chosen.
+fn of_this_incarnation<'a>(
+    ctrl: &Ctrl,
+    catalogue: &'a [Manifest],
+    bad: &[crate::cluster::Digest],
+) -> Vec<&'a Manifest> {
+    let mut usable = newest_first(ctrl, ctrl.inc, catalogue, bad);
+    usable.retain(|manifest| ctrl.cluster_id.is_none_or(|id| id == manifest.cluster_id));
+    usable
 }
 
 /// The snapshots of incarnation `inc` that are not known to be bad, the newest first.

@@ -174,9 +174,14 @@ impl Book {
         self.highest
     }
 
-    /// Whether the votes were read at all: only then it is known what was said before.
-    pub const fn was_read(&self) -> bool {
-        self.read_at.is_some()
+    /// When the votes were last read; `None`: never, and what was said before is not known.
+    pub const fn read_at(&self) -> Option<Moment> {
+        self.read_at
+    }
+
+    /// Whether anybody but `me` was ever heard here.
+    pub fn hears_others(&self, me: &Nonce) -> bool {
+        self.heard.values().any(|heard| heard.risen && heard.vote.nonce != *me)
     }
 
     /// Manifest keys that votes point to.

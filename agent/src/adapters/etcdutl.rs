@@ -161,7 +161,7 @@ impl Snapshots for Etcdutl {
         let path = file.to_owned();
         match blocking(move || check_trailer(&path)).await? {
             Trailer::Right => Ok(()),
-            Trailer::Absent => Err(SnapshotError::Bad(
+            Trailer::Absent => Err(SnapshotError::Failed(
                 "the salvaged snapshot came without its checksum".to_owned(),
             )),
         }

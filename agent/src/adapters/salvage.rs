@@ -186,25 +186,31 @@ fn etcdctl(etcd_dir: &Path, dir: &Path) -> Command {
     command
 }
 
-/// What the end of the copy's etcd says: of the data, unless something else is the cause (protocol.md
-/// 1.4: "other than space, permission, port or flags"), or it was killed.
+/// What the end of the copy's etcd says. It speaks of the data only in words that speak of nothing
+/// else (protocol.md 1.4: "other than space, permission, port or flags"); a version that refuses to
+/// run with newer data, a kill, a missing library say nothing about it.
 fn judged(ended: ExitStatus, why: String) -> SnapshotError {
     let said = why.to_ascii_lowercase();
     if said.contains("no space left") || said.contains("quota exceeded") {
         return SnapshotError::NoSpace(why);
     }
-    let of_the_machine = [
-        "permission denied",
-        "address already in use",
-        "too many open files",
-        "cannot allocate memory",
-        "flag provided but not defined",
-        "it said nothing",
+    let of_the_data = [
+        "crc mismatch",
+        "checksum error",
+        "invalid database",
+        "corrupt",
+        "unexpected fault address",
+        "assertion failed",
+        "page type is",
+        "already freed",
+        "slice bounds out of range",
+        "index out of range",
     ];
-    if ended.code().is_none() || of_the_machine.iter().any(|cause| said.contains(cause)) {
-        return SnapshotError::Failed(why);
+    if ended.code().is_some() && of_the_data.iter().any(|cause| said.contains(cause)) {
+        SnapshotError::Bad(why)
+    } else {
+        SnapshotError::Failed(why)
     }
-    SnapshotError::Bad(why)
 }
 
 /// Why etcd ended: the message of its last fatal, panic or error line.

@@ -71,10 +71,12 @@ pub fn summary(member: &Path) -> Result<LogSummary, WalError> {
         return Err(WalError::Damaged(format!("{}: {why}", dir.display())));
     }
     let configs = wal_members::may_be_active(&log.changes, &state, base.index, log.commit);
+    let in_force = wal_members::in_force(&log.changes, &state, base.index, log.commit);
     Ok(LogSummary {
         last_term: last.term,
         last_index: last.index,
         commit: log.commit,
+        in_force: in_force.into_iter().map(MemberId).collect(),
         configs: configs
             .into_iter()
             .map(|voters| voters.into_iter().map(MemberId).collect())

@@ -152,6 +152,20 @@ pub(super) fn may_be_active(
     sets
 }
 
+/// The configuration in force at `commit`: the one that the member itself goes by.
+pub(super) fn in_force(
+    changes: &[Change],
+    base: &ConfState,
+    base_index: u64,
+    commit: u64,
+) -> Vec<u64> {
+    let commit = commit.max(founding(changes));
+    let mut voters: BTreeSet<u64> = base.voters.iter().copied().collect();
+    let known = changes.iter().filter(|change| (base_index + 1..=commit).contains(&change.index));
+    known.for_each(|change| apply(&mut voters, change));
+    voters.into_iter().collect()
+}
+
 fn apply(voters: &mut BTreeSet<u64>, change: &Change) {
     for act in &change.acts {
         match act {
@@ -220,6 +234,8 @@ mod tests {
         assert_eq!(may_be_active(&changes, &none(), 0, 10), [[1, 2, 3]]);
         changes.push(change(20, 2, Act::Vote(4)));
         let both: [&[u64]; 2] = [&[1, 2, 3], &[1, 2, 3, 4]];
+        assert_eq!(in_force(&changes, &none(), 0, 15), [1, 2, 3]);
+        assert_ne!(in_force(&changes, &none(), 0, 20), [1, 2, 3], "known to be committed");
         assert_eq!(may_be_active(&changes, &none(), 0, 20), both);
         assert_eq!(may_be_active(&changes, &none(), 0, 15), both, "logged, not known committed");
     }

@@ -23,6 +23,15 @@ use tokio::sync::{mpsc, oneshot};
 /// How many periods of votes an observer watches: in two a living agent's vote rises for sure.
 const PERIODS: u64 = 3;
 
+/// How sure an observer must be that who is silent stays silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watch {
+    /// So long that a living agent's vote counts.
+    ForFreshness,
+    /// So long that the core takes silence for silence (`attest`).
+    ForSilence,
+}
+
 /// Whoever answers.
 pub(super) enum Voice {
     /// The agent that serves this socket.
@@ -40,7 +49,7 @@ pub(super) struct Observer {
 
 impl Voice {
     /// The agent, or an observer that has watched long enough to tell.
-    pub(super) async fn find(context: &Context<'_>) -> Result<Self, Problem> {
+    pub(super) async fn find(context: &Context<'_>, watch: Watch) -> Result<Self, Problem> {
         let socket = context.socket();
         if client::is_served(&socket).await? {
             return Ok(Self::Agent(socket));
@@ -49,7 +58,12 @@ impl Voice {
             return Err(client::no_agent(&socket));
         };
         let ports = context.doors.ports(settings).await?;
-        let watch = Duration::from_millis(settings.timers.vote.times(PERIODS).0);
+        let timers = &settings.timers;
+        let watch = match watch {
+            Watch::ForFreshness => timers.vote.times(PERIODS),
+            Watch::ForSilence => timers.lin + timers.vote.times(PERIODS),
+        };
+        let watch = Duration::from_millis(watch.0);
         render::talk(&format!(
             "no agent runs on this machine; watching the table and the votes for {:.1} s",
             watch.as_secs_f64()

@@ -1,6 +1,9 @@
 //! **words** — verbs that ask about the cluster or say an operator's word, to whoever answers.
 
-use super::{Context, Verb, voice::Voice};
+use super::{
+    Context, Verb,
+    voice::{Voice, Watch},
+};
 use crate::{
     exit::{Code, Problem},
     local::{Request, Told, documents::Status},
@@ -13,7 +16,7 @@ pub(super) async fn status(
     exit_code: bool,
     watch: Option<u64>,
 ) -> Result<(), Problem> {
-    let voice = Voice::find(context).await?;
+    let voice = Voice::find(context, Watch::ForFreshness).await?;
     loop {
         let status: Status = voice.ask(&Request::Status).await?;
         render::status(&status, context.output);
@@ -49,22 +52,30 @@ fn verdict(status: &Status) -> Result<(), Problem> {
 /// What keeps the agent from telling, or from acting: an exit code of its own.
 fn hindrance(status: &Status) -> Option<Problem> {
     status.reasons.iter().find_map(|reason| {
-        let code = match reason.code.as_str() {
-            "STORE_UNREACHABLE" | "RECORD_UNREADABLE" | "REGISTRY_LOST" => Code::StoreUnreachable,
-            "STORES_UNPROVEN" => Code::StoreUnconditional,
-            "FOREIGN" | "NO_SEAT" | "SEATS_DIFFER" => Code::Foreign,
-            "SEAT_TAKEN" => Code::Held,
-            "PAUSED" => Code::Paused,
-            "NO_SNAPSHOT" => Code::NoSnapshot,
-            _ => return None,
-        };
+        let code = hindering(&reason.code)?;
         let problem = Problem::new(code, reason.text.clone()).because(reason.code.clone());
         Some(problem.next("requorum explain"))
     })
 }
 
+/// The exit code of a reason that keeps the agent from acting, wherever it is met.
+fn hindering(reason: &str) -> Option<Code> {
+    Some(match reason {
+        "STORE_UNREACHABLE" | "RECORD_UNREADABLE" | "REGISTRY_LOST" | "BUCKET_LOST" => {
+            Code::StoreUnreachable
+        }
+        "STORES_UNPROVEN" => Code::StoreUnconditional,
+        "FOREIGN" | "NO_SEAT" | "SEATS_DIFFER" => Code::Foreign,
+        "SEAT_TAKEN" => Code::Held,
+        "PAUSED" => Code::Paused,
+        "NO_SNAPSHOT" => Code::NoSnapshot,
+        _ => return None,
+    })
+}
+
 pub(super) async fn explain(context: &Context<'_>) -> Result<(), Problem> {
-    let status: Status = Voice::find(context).await?.ask(&Request::Status).await?;
+    let voice = Voice::find(context, Watch::ForFreshness).await?;
+    let status: Status = voice.ask(&Request::Status).await?;
     render::explain(&status, context.output);
     Ok(())
 }
@@ -72,7 +83,9 @@ pub(super) async fn explain(context: &Context<'_>) -> Result<(), Problem> {
 /// Speaks one operator's word and prints the answer.
 pub(super) async fn tell(context: &Context<'_>, verb: Verb) -> Result<(), Problem> {
     let request = request(context, verb)?;
-    let told: Told = Voice::find(context).await?.ask(&request).await?;
+    let attests = matches!(request, Request::Attest { .. });
+    let watch = if attests { Watch::ForSilence } else { Watch::ForFreshness };
+    let told: Told = Voice::find(context, watch).await?.ask(&request).await?;
     show(context, told)
 }
 
@@ -87,14 +100,9 @@ pub(super) fn show(context: &Context<'_>, told: Told) -> Result<(), Problem> {
         return Ok(());
     }
     let code = match told.code.as_str() {
-        "LEASE_HELD" | "SEAT_TAKEN" => Code::Held,
-        "PAUSED" => Code::Paused,
-        "NO_SNAPSHOT" => Code::NoSnapshot,
-        "FOREIGN" => Code::Foreign,
-        "STORE_UNREACHABLE" => Code::StoreUnreachable,
-        "STORES_UNPROVEN" => Code::StoreUnconditional,
+        "LEASE_HELD" => Code::Held,
         "BUSY" | "ENDING" | "BAD_REQUEST" | "RETRYING" | "UNABLE" | "BLIND" => Code::Failed,
-        _ => Code::Refused,
+        reason => hindering(reason).unwrap_or(Code::Refused),
     };
     Err(Problem::new(code, told.sentence).because(told.code).next("requorum explain"))
 }

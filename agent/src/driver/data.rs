@@ -41,6 +41,14 @@ impl Drop for Scratch {
     }
 }
 
+/// What went wrong beside the data says nothing about it.
+const fn passing(kind: FailureKind) -> FailureKind {
+    match kind {
+        FailureKind::Bad | FailureKind::Unavailable => FailureKind::Unavailable,
+        FailureKind::NoSpace => FailureKind::NoSpace,
+    }
+}
+
 /// What is known of a snapshot beside its bytes.
 struct Origin {
     inc: u64,
@@ -82,11 +90,12 @@ impl Hands {
     /// A snapshot from a copy of the stopped member's data. It holds all that the log had
     /// committed, so its index is the log's commit index.
     pub(super) async fn salvage(&self, uid: &str, slot: Slot, inc: u64) -> Done {
-        let log = self.ports.machine.read_log().await?;
+        let log = self.ports.machine.read_log().await.map_err(unavailable)?;
         let LogState::Present { cluster_id, .. } = self.ports.machine.data().await.log else {
-            return Err(bad("the stopped member's log is not there to be salvaged"));
+            return Err(unavailable("the stopped member's log is not there to be salvaged"));
         };
         let file = self.scratch();
+        // only this one may say "bad": etcd itself refuses a copy of the data
         self.ports.snapshots.salvage(&file.0).await?;
         let origin = Origin {
             inc,
@@ -97,7 +106,9 @@ impl Hands {
             reason: Reason::Salvage,
             door: None,
         };
-        self.publish_snapshot(uid, slot, &file.0, origin).await
+        self.publish_snapshot(uid, slot, &file.0, origin)
+            .await
+            .map_err(|failure| Failure { kind: passing(failure.kind), ..failure })
     }
 
     async fn publish_snapshot(&self, uid: &str, slot: Slot, file: &Path, origin: Origin) -> Done {

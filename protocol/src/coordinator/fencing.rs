@@ -6,18 +6,19 @@
 //!
 //! The leader: count what stands, call off what is not needed, commit what blocks.
 
-use super::{Scene, Step};
+use super::{Scene, Step, troubles::Copies};
 use crate::{
     change,
     cluster::Slot,
     effect::{Effect, Lane},
     explanation::{Code, Note},
     fence::{self, Standing},
-    limits::{REFUSALS, STARTS_IN_VAIN},
+    limits::{FAILURES_OF_A_LEADER, REFUSALS, STARTS_IN_VAIN},
     manifest::Reason,
     observation::{InAttempt, LogState},
     registry::{Evidence, Fence, Salvage},
     source,
+    time::Moment,
 };
 use alloc::{string::String, vec::Vec};
 
@@ -137,15 +138,6 @@ impl Scene<'_> {
             && self.data_inc() == Some(self.ctrl.inc);
         let read =
             self.core.known.log.as_ref().filter(|(attempt, _)| *attempt == self.ctrl.attempt);
-        if readable && self.may_be_spoiled() {
-            return self.try_a_copy();
-        }
-        if readable && self.is_spoiled() {
-            let change =
-                change::fence_own(self.slot, &self.mine, self.my_fence(Evidence::DataLost, None));
-            let text = "fenced: its data is lost, etcd refuses every copy of it";
-            return Step::act(Effect::Write(change), Code::Fencing, text);
-        }
         // a disk that stalls is given half of T_fence; what can't be read till then isn't waited for
         let stalls = self.core.known.failures.contains_key(&Lane::Machine)
             && self.in_phase() >= self.timers().fence.half();
@@ -154,6 +146,15 @@ impl Scene<'_> {
             (true, Some((_, log))) => log.clone(),
             (false, _) => None,
         };
+        if readable && self.may_be_spoiled() {
+            return self.try_a_copy();
+        }
+        if readable && self.is_spoiled() {
+            let fence = self.my_fence(Evidence::DataLost, log); // its configurations count
+            let text = "fenced: its data is lost, etcd refuses every copy of it";
+            let change = change::fence_own(self.slot, &self.mine, fence);
+            return Step::act(Effect::Write(change), Code::Fencing, text);
+        }
         let text = match &log {
             Some(log) => alloc::format!(
                 "fenced by consent, log term {} index {}",
@@ -167,27 +168,31 @@ impl Scene<'_> {
         Step::act(Effect::Write(change), Code::Fencing, text)
     }
 
-    /// etcd was started again and again and never answered: its data may be what it refuses.
+    /// etcd was started again and again and never answered: its data may be what it refuses. Where
+    /// that can't be tried, or not in time, it is not said.
     fn may_be_spoiled(&self) -> bool {
         let saved = self.core.known.saved.as_ref();
-        let tried = saved.is_some_and(|(at, manifest)| {
-            manifest.reason == Reason::Salvage
-                && manifest.inc == self.ctrl.inc
-                && self.saw_phase_at(*at)
+        let came_up = saved.is_some_and(|(at, manifest)| {
+            manifest.reason == Reason::Salvage && self.saw_phase_at(*at)
         });
-        self.core.known.starts >= STARTS_IN_VAIN && !tried && !self.is_spoiled()
+        let in_time = self.in_phase() < self.timers().fence.half();
+        let undecided = !came_up && !self.is_spoiled() && self.copies().failed == 0;
+        self.core.known.starts >= STARTS_IN_VAIN && undecided && in_time
     }
 
     /// Whether a moment is of the present phase.
-    fn saw_phase_at(&self, at: crate::time::Moment) -> bool {
+    fn saw_phase_at(&self, at: Moment) -> bool {
         self.core.known.phase_since.is_some_and(|(_, since)| at >= since)
     }
 
     /// etcd refused so many copies of it that it is lost (protocol.md 1.4 "When data is lost").
     fn is_spoiled(&self) -> bool {
-        let refusals =
-            self.core.known.refusals.filter(|(attempt, _)| *attempt == self.ctrl.attempt);
-        refusals.is_some_and(|(_, refusals)| refusals >= REFUSALS)
+        self.copies().refused >= REFUSALS
+    }
+
+    fn copies(&self) -> Copies {
+        let copies = self.core.known.copies.filter(|(attempt, _)| *attempt == self.ctrl.attempt);
+        copies.map(|(_, copies)| copies).unwrap_or_default()
     }
 
     fn try_a_copy(&self) -> Option<Step> {
@@ -203,13 +208,13 @@ impl Scene<'_> {
         Fence { inc: self.ctrl.inc, attempt: self.ctrl.attempt, kind, instance, log }
     }
 
-    /// A fenced survivor whose log is the best and knows more than any snapshot saves a copy.
+    /// A fenced survivor whose log is the best and knows more than any snapshot saves a copy. What
+    /// can't be had is put on record, and tried again all the same: somebody may mend it.
     fn salvage(&self) -> Option<Step> {
         let standing = fence::standing(self.ctrl, self.records);
         let (best, log) = fence::best_log(self.ctrl, self.records, &standing.intact)?;
-        let done =
-            self.mine.salvage.as_ref().is_some_and(|salvage| salvage.attempt == self.ctrl.attempt);
-        if best != self.slot || done {
+        let said = self.mine.salvage.as_ref().filter(|said| said.attempt == self.ctrl.attempt);
+        if best != self.slot || said.is_some_and(|said| said.manifest.is_some()) {
             return None;
         }
         let salvaged = self.core.known.saved.as_ref().filter(|(_, manifest)| {
@@ -219,35 +224,31 @@ impl Scene<'_> {
         });
         if let Some((_, manifest)) = salvaged {
             // said even though the catalogue has it by now: the leader waits for the record
-            let manifest = Some(manifest.key());
-            let salvage = Salvage { attempt: self.ctrl.attempt, manifest };
-            let change = change::salvaged(self.slot, &self.mine, salvage);
-            return Step::act(
-                Effect::Write(change),
-                Code::Salvaging,
-                "records the salvage of its data",
-            );
+            return self.say_salvaged(Some(manifest.key()), "records the salvage of its data");
         }
         let catalogue = match self.catalogue() {
             Ok(catalogue) => catalogue,
             Err(step) => return Some(step),
         };
-        if !source::needs_salvage(Some(&log), catalogue) {
-            return None;
+        if let Some(held) = source::held(self.ctrl, catalogue, &self.core.known.bad, log.commit) {
+            // it is relied on only once it is seen to be whole
+            return self.proven(&source::from_manifest(held, 0), Moment::default()).err();
         }
-        if self.is_spoiled() {
-            let salvage = Salvage { attempt: self.ctrl.attempt, manifest: None };
-            return Step::act(
-                Effect::Write(change::salvaged(self.slot, &self.mine, salvage)),
-                Code::Salvaging,
-                "records that etcd refuses a copy of its data: nothing can be had of it",
-            );
+        let in_vain = self.is_spoiled() || self.copies().failed >= FAILURES_OF_A_LEADER;
+        if in_vain && said.is_none() {
+            return self.say_salvaged(None, "records that its data can't be saved");
         }
         Step::act(
             Effect::SalvageCopy { inc: self.ctrl.inc },
             Code::Salvaging,
             "saves a snapshot from a copy of its data: it knows more than any snapshot",
         )
+    }
+
+    fn say_salvaged(&self, manifest: Option<String>, text: &str) -> Option<Step> {
+        let salvage = Salvage { attempt: self.ctrl.attempt, manifest };
+        let change = change::salvaged(self.slot, &self.mine, salvage);
+        Step::act(Effect::Write(change), Code::Salvaging, text)
     }
 
     // ------------------------------------------------------------ the leader

@@ -25,6 +25,11 @@ impl Coordinator {
         if self.known.discovered != Some(None) {
             return None;
         }
+        if !self.known.book.hears_others(&self.me.nonce) {
+            let text = "cluster.json is not under this prefix, and nobody else's votes are: is \
+                        ETCDADM_CLUSTER_SNAPSHOTS_S3_URI right?";
+            return Step::wait(Code::BucketLost, text);
+        }
         let founding = Founding { uid: uid.clone(), seats: ctrl.seats.len() };
         let text = "cluster.json was gone from the bucket: written again; look after the snapshots there, \
                     and at ETCDADM_CLUSTER_SNAPSHOTS_S3_URI";

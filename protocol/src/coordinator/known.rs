@@ -1,11 +1,11 @@
 //! **known** — all that one agent has learned and would lose in a crash. Nothing here is needed
 //! for safety: every promise is on disk, every decision in the table.
 
+use super::troubles::Copies;
 use crate::{
     cluster::{ClusterId, Digest, MemberId, Slot},
     effect::{Effect, Lane, Listed},
-    event::{Failure, FailureKind, Outcome},
-    explanation::{Code, Note},
+    event::{Failure, Outcome},
     lease::Watch,
     limits::Timers,
     manifest::{Manifest, Reason},
@@ -82,8 +82,8 @@ pub(super) struct Known {
     pub(super) log: Option<(u64, Option<LogSummary>)>,
     /// The attempt for which a last live snapshot was taken or tried.
     pub(super) last_words: Option<u64>,
-    /// How often etcd refused a copy of this machine's data, in which attempt.
-    pub(super) refusals: Option<(u64, u32)>,
+    /// What became of copies of this machine's data, in which attempt.
+    pub(super) copies: Option<(u64, Copies)>,
     pub(super) saved: Option<(Moment, Manifest)>,
     /// An operator's `save` waits to be done.
     pub(super) save_asked: bool,
@@ -121,17 +121,6 @@ impl Known {
         again_at.is_some_and(|moment| now < moment)
     }
 
-    /// What stands between this agent and the store behind `lane`, if its last call failed; `so`
-    /// says what follows.
-    pub(super) fn trouble(&self, lane: Lane, so: &str) -> Option<Note> {
-        let failure = self.failures.get(&lane)?;
-        let code = match failure.kind {
-            FailureKind::Bad => Code::RecordUnreadable,
-            FailureKind::Unavailable | FailureKind::NoSpace => Code::StoreUnreachable,
-        };
-        Some(Note::new(code, alloc::format!("{}: {so}", failure.text)))
-    }
-
     /// Takes what an effect brought.
     pub(super) fn learn(
         &mut self,
@@ -158,7 +147,10 @@ impl Known {
             (Effect::ReadLog, Outcome::Log(log)) => {
                 self.log = self.marker.map(|marker| (marker.attempt, Some(log)))
             }
-            (Effect::FetchPlan(pin), Outcome::Plan(plan)) => self.plan = Some((pin, plan)),
+            (Effect::FetchPlan(pin), Outcome::Plan(plan)) => {
+                self.unable.retain(|plan| *plan != pin.sha256);
+                self.plan = Some((pin, plan));
+            }
             (Effect::PutPlan(plan), Outcome::PlanWritten(pin)) => self.drafted = Some((pin, plan)),
             (Effect::Save { reason, .. }, Outcome::Saved(manifest)) => {
                 self.save_asked &= reason != Reason::Hand;
@@ -315,71 +307,5 @@ impl Known {
             | Effect::Verify(_)
             | Effect::ListMembers => unreachable!("{effect:?} brings more than a yes"),
         }
-    }
-
-    /// Last words are tried once an attempt: a member that goes on applying would never end them.
-    fn spoke_last(&mut self) {
-        self.last_words = self.phase_since.map(|((_, attempt, _), _)| attempt);
-    }
-
-    /// Takes a failure: it proves nothing, but some of them say "not this one".
-    pub(super) fn failed(&mut self, effect: &Effect, failure: Failure) {
-        match effect {
-            Effect::Write(_) | Effect::Found(_) => self.must_read = true,
-            // whoever asked was told; it is not tried again behind their back
-            Effect::Save { reason: Reason::Hand, .. } => self.save_asked = false,
-            Effect::Verify(source) if failure.kind == FailureKind::Bad => {
-                self.bad.extend(source.object.as_ref().map(|pin| pin.sha256));
-            }
-            Effect::Restore(_, digest) | Effect::FetchPlan(Pin { sha256: digest, .. })
-                if failure.kind != FailureKind::Unavailable =>
-            {
-                self.unable.push(*digest)
-            }
-            Effect::SalvageCopy { .. } if failure.kind == FailureKind::Bad => {
-                let attempt = self.phase_since.map_or(0, |((_, attempt, _), _)| attempt);
-                let before = self.refusals.filter(|(of, _)| *of == attempt).map_or(0, |(_, n)| n);
-                self.refusals = Some((attempt, before + 1));
-            }
-            Effect::ReadLog if failure.kind == FailureKind::Bad => {
-                self.log = self.marker.map(|marker| (marker.attempt, None));
-            }
-            Effect::Save { reason: Reason::Suspicion | Reason::BeforeRollback, .. } => {
-                self.spoke_last(); // a store that is down must not hold the fence up
-            }
-            Effect::Start(_) => {
-                // it may have run for a moment
-                self.unstarted = None;
-                self.must_look = true;
-            }
-            // half of a promise may be written: what was seen before it says nothing of after
-            Effect::Mark(_) | Effect::Stop | Effect::Swap { .. } | Effect::MoveAside { .. } => {
-                self.must_look = true;
-            }
-            Effect::Prove
-            | Effect::Discover
-            | Effect::ReadRegistry
-            | Effect::Exchange(_)
-            | Effect::Look { .. }
-            | Effect::ReadLog
-            | Effect::Unmark(_)
-            | Effect::Retire(_)
-            | Effect::RememberOpened(_)
-            | Effect::RememberSeat(..)
-            | Effect::RememberRan(_)
-            | Effect::FetchPlan(_)
-            | Effect::PutPlan(_)
-            | Effect::Verify(_)
-            | Effect::Restore(..)
-            | Effect::Save { .. }
-            | Effect::SalvageCopy { .. }
-            | Effect::ReadCatalogue { .. }
-            | Effect::ListMembers
-            | Effect::RemoveMember(_)
-            | Effect::AddLearner { .. }
-            | Effect::Promote(_)
-            | Effect::DisarmNoSpace => {}
-        }
-        self.failures.insert(effect.lane(), failure);
     }
 }

@@ -66,6 +66,11 @@ impl Lanes {
         hampered.is_some_and(|(failures, at)| *failures >= often && now.since(*at) < pause)
     }
 
+    /// Forgets what was held against this agent: it has begun anew.
+    pub(super) fn pardon(&mut self) {
+        self.hampered.clear();
+    }
+
     /// Forgets earlier failures.
     pub(super) fn succeeded(&mut self, lane: Lane) {
         self.failures.remove(&lane);

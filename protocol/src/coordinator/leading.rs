@@ -123,7 +123,7 @@ impl Scene<'_> {
             || self.ctrl.op.is_some()
             || (self.ctrl.paused.is_none()
                 && (self.wants_fencing() || self.wants_replacement() || self.is_above_threshold()));
-        unfinished && !self.is_left_to_others() && !self.is_hampered()
+        unfinished && !self.is_left_to_others() && (!self.is_hampered() || self.is_left_alone())
     }
 
     /// What a leader has to do fails here again and again, be it for want of space or of a way to
@@ -133,6 +133,13 @@ impl Scene<'_> {
         [Lane::Data, Lane::Votes]
             .into_iter()
             .any(|lane| self.core.lanes.is_failing(lane, self.now, FAILURES_OF_A_LEADER, pause))
+    }
+
+    /// Nobody took the lease up that was let go: what needs the table alone is better done than not.
+    fn is_left_alone(&self) -> bool {
+        let released = self.ctrl.lease.as_ref().is_some_and(|lease| lease.released);
+        let patience = self.timers().lease_ttl + self.timers().lease_margin;
+        released && self.core.known.watch.unchanged_for(self.now) >= patience
     }
 
     /// More than 1/N of the members failed, where that was set as the threshold.

@@ -11,6 +11,7 @@
 
 mod lanes;
 mod known;
+mod troubles;
 mod scene;
 mod alone;
 mod genesis;
@@ -38,6 +39,7 @@ use crate::{
     explanation::{Code, Note},
     limits::Timers,
     observation::Identity,
+    registry::Written,
     time::Moment,
 };
 use alloc::{string::String, vec::Vec};
@@ -150,6 +152,10 @@ impl Coordinator {
             self.known.failed(&effect, failure);
         } else {
             self.lanes.succeeded(lane);
+            let applied = outcome == Outcome::Written(Written::Applied);
+            if applied && matches!(&effect, Effect::Write(change) if change.name == "acquire") {
+                self.lanes.pardon();
+            }
             self.known.learn(now, asked, effect, outcome, &self.policy.timers);
         }
     }

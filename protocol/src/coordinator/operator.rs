@@ -7,12 +7,14 @@ use super::{Coordinator, Scene, Turn};
 use crate::{
     change,
     cluster::Slot,
-    effect::Effect,
+    effect::{Effect, Lane},
     event::{Command, Outcome, Ticket},
     explanation::{Code, Note},
     limits::WORD_PATIENCE,
     manifest::{Manifest, Reason},
-    registry::{Attest, Change, Ctrl, Operation, Phase, Request, Stage, Written},
+    registry::{
+        Approval, Attest, Change, Ctrl, Operation, Parked, Phase, Request, Stage, Why, Written,
+    },
     tally::Verdict,
     time::Moment,
 };
@@ -115,9 +117,9 @@ impl Coordinator {
     /// Weighs what waits, begins what may be begun, and hands the answers out.
     pub(super) fn speak(&mut self, now: Moment, turn: &mut Turn) {
         for mut word in core::mem::take(&mut self.words.open) {
-            if word.state == State::Waiting
-                && let Some(refusal) = self.weigh(now, &mut word, turn)
-            {
+            if word.state != State::Saving && word.state != State::Waiting {
+                self.words.open.push(word); // its record is being written
+            } else if let Some(refusal) = self.weigh(now, &mut word, turn) {
                 self.words.told.push((word.ticket, Told::Refused(refusal)));
             } else {
                 self.words.open.push(word);
@@ -129,8 +131,13 @@ impl Coordinator {
     /// Weighs a word against the present scene; the reason if it is refused. Without a scene it
     /// waits for a moment: most often a read is under way.
     fn weigh(&mut self, now: Moment, word: &mut Word, turn: &mut Turn) -> Option<Note> {
+        let running = self.lanes.running(Lane::Data);
+        if matches!(running, Some(Effect::Save { reason: Reason::Hand, .. })) {
+            return None; // whatever becomes of it is the answer
+        }
         let scene = match self.scene(now) {
             Ok(scene) => scene,
+            Err(_) if word.state == State::Saving => return None,
             Err(note) => {
                 let passing = matches!(note.code, Code::Blind | Code::StoreUnreachable);
                 let waits = passing && now.since(word.heard) < WORD_PATIENCE;
@@ -139,10 +146,8 @@ impl Coordinator {
         };
         if word.command == Command::Save {
             let refused = scene.weigh_save();
-            if refused.is_none() {
-                self.known.save_asked = true;
-                word.state = State::Saving;
-            }
+            self.known.save_asked = refused.is_none();
+            word.state = State::Saving;
             return refused;
         }
         match scene.weigh(word.command.clone()) {
@@ -174,15 +179,7 @@ impl Scene<'_> {
             Command::Restore(request) => self.weigh_restore(request),
             Command::Attest { slot, by, because } => self.weigh_attest(slot, by, because),
             Command::Replace { slot, because } => self.weigh_replace(slot, because),
-            Command::Approve { attempt }
-                if self.ctrl.phase == Phase::Fencing && attempt == self.ctrl.attempt =>
-            {
-                word(Ctrl { approved: Some(attempt), ..ctrl() }, "approved")
-            }
-            Command::Approve { .. } => refuse(
-                Code::ApprovalNeeded,
-                "no such attempt waits; `requorum status` shows the one that does",
-            ),
+            Command::Approve { attempt } => self.weigh_approval(attempt),
             Command::Abort if self.ctrl.phase == Phase::Fencing => Ok((
                 change::word(self.ctrl, change_target(change::abort(self.ctrl))),
                 Note::new(Code::Requested, "the attempt is called off"),
@@ -212,6 +209,31 @@ impl Scene<'_> {
             Some(_) => return None,
         };
         Some(Note::new(Code::Unable, text))
+    }
+
+    /// Consent is to what the attempt waits for now, and to nothing that it may ask later.
+    fn weigh_approval(&self, attempt: u64) -> Heard {
+        let open = self.ctrl.phase == Phase::Fencing && attempt == self.ctrl.attempt;
+        match self.ctrl.parked.filter(|_| open) {
+            Some(Parked::Approval(Why::NoSource)) => refuse(
+                Code::NoSnapshot,
+                "there is nothing to restore that could be approved: bring back a machine that has \
+                 data, or a snapshot, or say `requorum abort`",
+            ),
+            Some(parked @ Parked::Approval(_)) => {
+                let approved = Some(Approval { attempt, parked });
+                let after = Ctrl { approved, ..self.ctrl.clone() };
+                Ok((change::word(self.ctrl, after), Note::new(Code::Requested, "approved")))
+            }
+            Some(Parked::MinMembers) => refuse(
+                Code::MinMembers,
+                "the attempt waits for agents, not for consent: start agents on the missing seats",
+            ),
+            None => refuse(
+                Code::ApprovalNeeded,
+                "no such attempt waits for consent; `requorum status` shows what does",
+            ),
+        }
     }
 
     fn weigh_restore(&self, request: Request) -> Heard {
@@ -249,14 +271,21 @@ impl Scene<'_> {
                 alloc::format!("{} never ran; there is nothing to attest", self.name(slot)),
             );
         };
-        let speaks = self.vote(slot).is_some_and(|vote| vote.instance == ran.instance);
-        if speaks {
+        if self.vote(slot).is_some_and(|vote| vote.instance == ran.instance) {
             let text = alloc::format!(
                 "{} still votes from machine {}; it is not gone",
                 self.name(slot),
                 ran.instance
             );
             return refuse(Code::SeatTaken, text);
+        }
+        if !self.is_silent(slot) {
+            let text = alloc::format!(
+                "the votes were not watched long enough to tell that {} is silent; say it again in {} s",
+                self.name(slot),
+                self.timers().lin.0.div_ceil(1000)
+            );
+            return refuse(Code::Retrying, text);
         }
         let attest = Attest { inc: self.ctrl.inc, instance: ran.instance.clone(), by, because };
         let text = alloc::format!(
@@ -265,6 +294,14 @@ impl Scene<'_> {
             self.name(slot)
         );
         Ok((change::attest(slot, &record, attest), Note::new(Code::Requested, text)))
+    }
+
+    /// We read the votes without a gap for so long that a living agent's would have risen.
+    fn is_silent(&self, slot: Slot) -> bool {
+        let book = &self.core.known.book;
+        let reads = book.read_at().is_some_and(|at| self.now.since(at) <= self.timers().gap);
+        let still = book.unchanged_since(slot);
+        reads && still.is_some_and(|since| self.now.since(since) >= self.timers().lin)
     }
 
     fn weigh_replace(&self, slot: Slot, because: String) -> Heard {

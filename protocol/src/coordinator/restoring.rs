@@ -76,7 +76,8 @@ impl Scene<'_> {
         let ready = self.data().restored.contains(&short) || swapping || self.holds_plan(plan);
         let empty = plan.source.object.is_none();
         let reported = self.mine.restore.as_ref().filter(|restored| restored.plan == digest);
-        if !empty && !ready && self.core.known.unable.contains(&digest) {
+        let restoring = self.ctrl.phase == Phase::Restoring; // later it is tried again and again
+        if !empty && !ready && restoring && self.core.known.unable.contains(&digest) {
             return self.report_failure(digest);
         }
         if !empty && !ready {

@@ -115,14 +115,20 @@ impl<'a> Scene<'a> {
         let ran = self.mine.ran.as_ref().filter(|_| self.i_ran())?;
         let whose = if cluster_id != cluster && self.noted_inc() == Some(self.ctrl.inc) {
             alloc::format!("of etcd cluster {cluster_id}, not {cluster}")
-        } else if cluster_id == cluster && member_id != ran.member_id && self.ctrl.op.is_none() {
+        } else if cluster_id == cluster
+            && member_id != ran.member_id
+            && self.ctrl.op.is_none()
+            && self.ctrl.drift.is_none()
+        {
+            // while members were changed by hand, this may be the one that was put here
             alloc::format!("of etcd member {member_id}, not {}", ran.member_id)
         } else {
             return None;
         };
         Some(alloc::format!(
-            "the data dir holds a member {whose}: it is left alone; mount the right volume, or move \
-             `member` out of ETCD_DATA_DIR"
+            "the data dir holds a member {whose}: it is left alone; is the right volume mounted? If the \
+             member was replaced by hand: `requorum replace {}`",
+            self.core.me.name
         ))
     }
 

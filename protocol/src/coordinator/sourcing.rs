@@ -4,18 +4,21 @@
 use super::{Mode, Scene, Step};
 use crate::{
     change,
-    cluster::{Seat, quorum},
+    cluster::{Seat, Slot, quorum},
     effect::Effect,
     explanation::{Code, Note},
     fence::{self, Standing},
     limits::REVISION_MAX,
     manifest::Manifest,
     plan::Plan,
-    registry::{Parked, Source, Why},
+    registry::{Approval, Parked, Salvage, Source, Why},
     source::{self, Choice},
     time::Moment,
 };
 use alloc::{string::String, vec::Vec};
+
+/// A survivor's data can't be saved.
+const SALVAGE: Parked = Parked::Approval(Why::Salvage);
 
 impl Scene<'_> {
     /// The manifests of the present incarnation, read during this attempt; or the step that reads them.
@@ -101,41 +104,49 @@ impl Scene<'_> {
     /// be had, an operator decides whether to do without; only a machine that has fallen silent
     /// since, and no rollback, is given up after T_fence.
     fn await_salvage(&self, standing: &Standing) -> Option<Step> {
-        let (slot, log) = fence::best_log(self.ctrl, self.records, &standing.intact)?;
-        let salvage =
-            self.records.slot(slot).salvage.filter(|salvage| salvage.attempt == self.ctrl.attempt);
-        if self.is_approved() || salvage.as_ref().is_some_and(|salvage| salvage.manifest.is_some())
-        {
+        let done_without = |slot: &Slot| self.is_given_up(*slot);
+        let wanted: Vec<Slot> =
+            standing.intact.iter().copied().filter(|slot| !done_without(slot)).collect();
+        let (slot, log) = fence::best_log(self.ctrl, self.records, &wanted)?;
+        if self.salvage_of(slot).is_some_and(|salvage| salvage.manifest.is_some()) {
             return None;
         }
         let catalogue = match self.catalogue() {
             Ok(catalogue) => catalogue,
             Err(step) => return Some(step),
         };
-        if !source::needs_salvage(Some(&log), catalogue) {
+        if source::held(self.ctrl, catalogue, &self.core.known.bad, log.commit).is_some() {
             return None;
         }
         let name = self.name(slot);
-        let silent = self.vote(slot).is_none();
-        let lasted = self.in_phase();
-        if silent && lasted >= self.timers().fence && !self.is_rollback() {
-            return None; // S12 speaks of salvages recorded; the loss is declared in the plan
-        }
-        if salvage.is_some() || lasted >= self.timers().fence + self.timers().permanent {
+        if self.salvage_of(slot).is_some() {
             let attempt = self.ctrl.attempt;
-            let why =
-                if salvage.is_some() { "etcd refuses a copy of it" } else { "it is not saved yet" };
             let text = alloc::format!(
-                "{name}'s data knows more than any snapshot, and {why}: mend that, or say \
-                 `requorum approve {attempt}` to do without, or `requorum abort`"
+                "{name}'s data knows more than any snapshot and can't be saved: mend that (see its \
+                 `requorum explain`), or say `requorum approve {attempt}` to do without, or `requorum abort`"
             );
-            return Some(self.park(Parked::Approval(Why::Loss), Code::ApprovalNeeded, &text));
+            return Some(self.park(SALVAGE, Code::ApprovalNeeded, &text));
         }
         Step::wait(Code::Salvaging, alloc::format!("waits for the salvage of {name}'s data"))
     }
 
-    fn is_approved(&self) -> bool {
-        self.ctrl.approved == Some(self.ctrl.attempt)
+    /// What this attempt has of a seat's salvage.
+    fn salvage_of(&self, slot: Slot) -> Option<Salvage> {
+        self.records.slot(slot).salvage.filter(|salvage| salvage.attempt == self.ctrl.attempt)
+    }
+
+    /// A survivor that is done without: by the operator's word, or because its machine fell silent
+    /// (S12 speaks of salvages recorded; the loss is declared in the plan).
+    fn is_given_up(&self, slot: Slot) -> bool {
+        let refused = self.salvage_of(slot).is_some_and(|salvage| salvage.manifest.is_none());
+        let silent = self.vote(slot).is_none() && self.in_phase() >= self.timers().fence;
+        (refused && self.is_approved(SALVAGE))
+            || (silent && !self.is_rollback() && self.salvage_of(slot).is_none())
+    }
+
+    /// The operator consented to this very reason of this very attempt.
+    fn is_approved(&self, parked: Parked) -> bool {
+        self.ctrl.approved == Some(Approval { attempt: self.ctrl.attempt, parked })
     }
 
     /// A rollback throws intact data away: it is saved first, whatever that takes.
@@ -176,15 +187,28 @@ impl Scene<'_> {
             Ok(catalogue) => catalogue,
             Err(step) => return Some(step),
         };
-        let named = self.ctrl.request.as_ref().is_some_and(|request| request.source.is_some());
         match source::choose(self.ctrl, catalogue, &self.core.known.bad) {
             Choice::Manifest(manifest, _) => {
                 self.proven(&source::from_manifest(&manifest, 0), since).err()
             }
             Choice::Again(source) => self.proven(&source, since).err(),
-            Choice::None if named => Step::wait(Code::NoSnapshot, self.no_source()),
-            Choice::None => None, // a survivor may be salvaged
+            Choice::None => self.named_waits(catalogue), // or a survivor may be salvaged
         }
+    }
+
+    /// The named snapshot is damaged or not there; somebody may put it there, so it is looked for
+    /// again and again, at a slow pace.
+    fn named_waits(&self, catalogue: &[Manifest]) -> Option<Step> {
+        let named = self.ctrl.request.as_ref()?.source.as_ref()?;
+        let note = Note::new(Code::NoSnapshot, self.no_source());
+        let damaged = catalogue.iter().find(|manifest| manifest.key() == *named);
+        let effect = match damaged {
+            Some(damaged) => Effect::Verify(source::from_manifest(damaged, 0)),
+            None => Effect::ReadCatalogue { inc: self.ctrl.inc, pointers: self.pointers() },
+        };
+        let (_, asked, _) = self.core.known.catalogue.as_ref()?;
+        let due = damaged.is_some() || self.now.since(*asked) >= self.timers().lin;
+        Some(if due { Step::Do(effect, note) } else { Step::Wait(note) })
     }
 
     fn no_source(&self) -> &'static str {
@@ -240,7 +264,7 @@ impl Scene<'_> {
 
     /// Policy: what would be lost, and who may say yes to it.
     fn ask_operator(&self, loss: u64) -> Option<Step> {
-        if self.is_approved() || self.ctrl.request.is_some() {
+        if self.ctrl.request.is_some() {
             return None;
         }
         let policy = self.policy();
@@ -250,6 +274,9 @@ impl Scene<'_> {
             (Mode::Automatic, true) => Why::Loss,
             (Mode::Ask | Mode::Off, _) => Why::Ask,
         };
+        if self.is_approved(Parked::Approval(why)) {
+            return None;
+        }
         let attempt = self.ctrl.attempt;
         let text = alloc::format!(
             "at least {loss} revisions would be lost; say `requorum approve {attempt}` or `requorum abort`"

@@ -12,9 +12,7 @@ impl Scene<'_> {
     pub(super) fn my_vote(&self) -> Option<Vote> {
         self.owner()?;
         let known = &self.core.known;
-        if !known.book.was_read() {
-            return None; // my seat's last vote is not known yet, and would be lost with it
-        }
+        known.book.read_at()?; // before that my seat's last vote is not known, and would be lost
         let said = known.book.last(self.slot).filter(|vote| vote.inc == self.ctrl.inc);
         let said = said.map_or(0, |vote| vote.revision).min(REVISION_MAX);
         Some(Vote {

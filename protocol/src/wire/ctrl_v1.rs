@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cluster::Nonce,
-    registry::{Ctrl, Lease, Operation, Parked, Phase, Request, Stage},
+    registry::{Approval, Ctrl, Lease, Operation, Parked, Phase, Request, Stage},
 };
 use alloc::{format, string::String, vec::Vec};
 use serde::Serialize;
@@ -57,8 +57,14 @@ struct CtrlV1<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     parked: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    approved: Option<u64>,
+    approved: Option<ApprovalV1>,
     op_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct ApprovalV1 {
+    attempt: u64,
+    parked: &'static str,
 }
 
 #[derive(Serialize)]
@@ -119,7 +125,10 @@ pub fn encode_ctrl(ctrl: &Ctrl) -> Map<String, Value> {
         paused: ctrl.paused.as_deref(),
         aborts: ctrl.aborts,
         parked: ctrl.parked.map(Parked::name),
-        approved: ctrl.approved,
+        approved: ctrl.approved.map(|approval| ApprovalV1 {
+            attempt: approval.attempt,
+            parked: approval.parked.name(),
+        }),
         op_id: &ctrl.op_id,
     })
 }
@@ -156,8 +165,16 @@ fn read(at: &Fields<'_>) -> Result<Ctrl, WireError> {
         paused: at.get("paused").optional(Node::text)?,
         aborts: at.get("aborts").number32()?,
         parked: at.get("parked").optional(|parked| parked.named(Parked::parse))?,
-        approved: at.get("approved").optional(Node::number)?,
+        approved: at.get("approved").optional(read_approval)?,
         op_id: at.get("op_id").text()?,
+    })
+}
+
+fn read_approval(node: &Node<'_>) -> Result<Approval, WireError> {
+    let at = node.map()?;
+    Ok(Approval {
+        attempt: at.get("attempt").number()?,
+        parked: at.get("parked").named(Parked::parse)?,
     })
 }
 

@@ -79,6 +79,7 @@ struct LogV1 {
     last_term: u64,
     last_index: u64,
     commit: u64,
+    in_force: Vec<String>,
     configs: Vec<Vec<String>>,
 }
 
@@ -241,6 +242,7 @@ fn log(log: &LogSummary) -> LogV1 {
         last_term: log.last_term,
         last_index: log.last_index,
         commit: log.commit,
+        in_force: ids(&log.in_force),
         configs: log.configs.iter().map(ids).collect(),
     }
 }
@@ -251,6 +253,7 @@ fn read_log(node: &Node<'_>) -> Result<LogSummary, WireError> {
         last_term: at.get("last_term").number()?,
         last_index: at.get("last_index").number()?,
         commit: at.get("commit").number()?,
+        in_force: read_config(&at.get("in_force"))?,
         configs: at.get("configs").list(read_config)?,
     })
 }

@@ -10,8 +10,8 @@ use protocol::{
     observation::{Check, InAttempt, LogSummary, Ran},
     plan::Plan,
     registry::{
-        Attest, Ctrl, Evidence, Fence, Lease, Operation, Owner, Parked, Phase, Pin, Request,
-        Restored, Salvage, SlotRecord, Source, Stage, Started, Why,
+        Approval, Attest, Ctrl, Evidence, Fence, Lease, Operation, Owner, Parked, Phase, Pin,
+        Request, Restored, Salvage, SlotRecord, Source, Stage, Started, Why,
     },
     vote::{Health, Vote},
 };
@@ -193,7 +193,7 @@ pub(crate) fn full_ctrl() -> Ctrl {
         paused: Some(text("maintenance")),
         aborts: 2,
         parked: Some(Parked::Approval(Why::Loss)),
-        approved: Some(7),
+        approved: Some(Approval { attempt: 7, parked: Parked::Approval(Why::Loss) }),
         op_id: text("op-41"),
     }
 }
@@ -255,6 +255,7 @@ pub(crate) fn full_slot() -> SlotRecord {
                 last_term: 3,
                 last_index: 5_010,
                 commit: 5_009,
+                in_force: vec![MemberId(1), MemberId(0xf)],
                 configs: vec![
                     vec![MemberId(0xa), MemberId(0xb), MemberId(0xc)],
                     vec![MemberId(0xa)],

@@ -96,6 +96,7 @@ impl Store {
             last_term: self.log.last().map_or(0, |(term, _)| *term),
             last_index: self.applied(),
             commit: self.applied(),
+            in_force: voters.clone(),
             configs: vec![voters],
         }
     }
