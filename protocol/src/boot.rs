@@ -128,7 +128,8 @@ fn is_untouched(data: &Data, memory: &Memory) -> bool {
 fn promise_against(inc: u64, memory: &Memory) -> Option<String> {
     if inc <= memory.retired {
         return Some(format!(
-            "incarnation {inc} is over: {} and older never run here again",
+            "incarnation {} and older never run here again: they are over, or an operator attested \
+             that this machine is gone",
             memory.retired
         ));
     }

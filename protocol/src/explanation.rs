@@ -28,6 +28,8 @@ pub enum Code {
     AllWell,
     /// Fewer have failed than a quorum can spare.
     Degraded,
+    /// This machine's member has no data.
+    DataLost,
     /// Not enough was read yet, or not lately.
     Blind,
     /// The records or the data are of another cluster.
@@ -117,11 +119,33 @@ pub enum Code {
 }
 
 impl Code {
+    /// It goes on only when somebody helps: such a reason is told first.
+    pub const fn asks_for_help(self) -> bool {
+        matches!(
+            self,
+            Self::ApprovalNeeded
+                | Self::BucketLost
+                | Self::Foreign
+                | Self::MembershipDrift
+                | Self::MinMembers
+                | Self::NoSeat
+                | Self::NoSnapshot
+                | Self::Paused
+                | Self::RecordUnreadable
+                | Self::RegistryLost
+                | Self::SeatTaken
+                | Self::SeatsDiffer
+                | Self::StoreUnreachable
+                | Self::StoresUnproven
+        )
+    }
+
     /// Its stable name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AllWell => "ALL_WELL",
             Self::Degraded => "DEGRADED",
+            Self::DataLost => "DATA_LOST",
             Self::Blind => "BLIND",
             Self::Foreign => "FOREIGN",
             Self::RegistryLost => "REGISTRY_LOST",

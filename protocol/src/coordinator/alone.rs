@@ -99,11 +99,6 @@ impl Coordinator {
         });
         let told = match self.scene(now) {
             Ok(scene) => scene.quiet(),
-            Err(_) if self.known.uid.is_none() && self.known.discovered == Some(None) => {
-                let text = "no cluster.json under this prefix: no cluster was founded here, or \
-                            ETCDADM_CLUSTER_SNAPSHOTS_S3_URI is not right";
-                Step::wait(Code::NotFounded, text)
-            }
             Err(note) => Some(Step::Wait(note)),
         };
         let text = "no agent runs on this machine; this is what the table and the votes say";

@@ -22,8 +22,16 @@ impl Coordinator {
     pub(super) fn bucket_lost(&self) -> Option<Step> {
         let (uid, records) = (self.known.uid.as_ref()?, self.known.records.as_ref()?);
         let ctrl = records.1.ctrl.as_ref().filter(|ctrl| ctrl.inc > 0 && ctrl.uid == *uid)?;
-        if self.known.discovered != Some(None) {
-            return None;
+        match &self.known.discovered {
+            Some(None) => {}
+            Some(Some(other)) if other != uid => {
+                let text = alloc::format!(
+                    "cluster.json under this prefix names cluster {other} and not {uid}: somebody founded \
+                     another one here; give it a prefix of its own"
+                );
+                return Step::wait(Code::BucketLost, text);
+            }
+            Some(Some(_)) | None => return None,
         }
         if !self.known.book.hears_others(&self.me.nonce) {
             let text = "cluster.json is not under this prefix, and nobody else's votes are: is \

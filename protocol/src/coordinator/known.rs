@@ -37,6 +37,7 @@ pub(super) struct Known {
 
     pub(super) records: Option<(Moment, Records)>,
     pub(super) read_asked: Option<Moment>,
+    pub(super) discover_asked: Option<Moment>,
     /// The version of `ctrl` read last, and since when it is that.
     pub(super) version_since: Option<(u64, Moment)>,
     /// The latest incarnation that was seen to be open to clients, and since when.
@@ -135,6 +136,7 @@ impl Known {
             (_, Outcome::Discovered(uid)) => self.discovered = Some(uid),
             (_, Outcome::Founded { uid }) => {
                 self.discovered = Some(Some(uid.clone()));
+                self.saved = None; // what was saved before may have gone with cluster.json
                 self.uid = Some(uid);
                 self.must_read = true;
             }

@@ -177,6 +177,7 @@ impl Coordinator {
                 Step::Wait(note) => turn.notes.push(note),
             }
         }
+        turn.notes.sort_by_key(|note| !note.code.asks_for_help());
         self.look_around(now, &mut turn);
         turn.wake_at = self.next_wake(now);
         turn
@@ -224,7 +225,7 @@ impl Coordinator {
     fn scene(&self, now: Moment) -> Result<Scene<'_>, Note> {
         let blind = |what: &str| {
             let text = alloc::format!("{what}; nothing is decided on old news");
-            let trouble = self.known.trouble(Lane::Registry, &text);
+            let trouble = self.known.trouble(Lane::Registry, "nothing is decided meanwhile");
             trouble.unwrap_or_else(|| Note::new(Code::Blind, text))
         };
         let known = &self.known;
@@ -250,9 +251,15 @@ impl Coordinator {
     fn last_scene(&self, now: Moment) -> Result<Scene<'_>, Note> {
         let blind = |what: &str| Note::new(Code::Blind, what);
         let known = &self.known;
+        if known.uid.is_none() && known.discovered == Some(None) {
+            let text = "no cluster.json under this prefix: no cluster was founded here, or \
+                        ETCDADM_CLUSTER_SNAPSHOTS_S3_URI is not right";
+            return Err(Note::new(Code::NotFounded, text));
+        }
         let (_, records) = known.records.as_ref().ok_or_else(|| {
             let text = "the lock table was not read yet; nothing is decided blindly";
-            known.trouble(Lane::Registry, text).unwrap_or_else(|| blind(text))
+            let trouble = known.trouble(Lane::Registry, "nothing is decided meanwhile");
+            trouble.unwrap_or_else(|| blind(text))
         })?;
         let (looked_at, look) = known.look.as_ref().ok_or_else(|| {
             blind("this machine was not looked at yet; nothing is decided blindly")
@@ -269,6 +276,14 @@ impl Coordinator {
             );
             Note::new(Code::NoSeat, text)
         })?;
+        if let Some(held) = look.memory.slot.filter(|held| *held != seat.slot) {
+            let held = ctrl.seat(held).map_or("another seat", |seat| seat.name.as_str());
+            let text = alloc::format!(
+                "this machine sits on {held}, and ETCD_NAME says {}: mend it; nothing is touched",
+                self.me.name
+            );
+            return Err(Note::new(Code::Foreign, text));
+        }
         let mine = records.slot(seat.slot);
         Ok(Scene {
             now,
@@ -307,6 +322,12 @@ impl Coordinator {
             && self.begin(now, Effect::ReadRegistry, turn)
         {
             self.known.read_asked = Some(now);
+        }
+        if reads
+            && due(self.known.discover_asked, timers.reconcile)
+            && self.begin(now, Effect::Discover, turn)
+        {
+            self.known.discover_asked = Some(now);
         }
         if reads && due(self.known.votes_asked, timers.vote) {
             let vote = self.scene(now).ok().and_then(|scene| scene.my_vote());

@@ -180,10 +180,10 @@ impl Scene<'_> {
             Command::Attest { slot, by, because } => self.weigh_attest(slot, by, because),
             Command::Replace { slot, because } => self.weigh_replace(slot, because),
             Command::Approve { attempt } => self.weigh_approval(attempt),
-            Command::Abort if self.ctrl.phase == Phase::Fencing => Ok((
-                change::word(self.ctrl, change_target(change::abort(self.ctrl))),
-                Note::new(Code::Requested, "the attempt is called off"),
-            )),
+            Command::Abort if self.ctrl.phase == Phase::Fencing => {
+                let after = change_target(change::abort(self.ctrl));
+                word(Ctrl { request: None, ..after }, "the attempt is called off")
+            }
             Command::Abort if self.ctrl.request.is_some() => {
                 word(Ctrl { request: None, ..ctrl() }, "the request is withdrawn")
             }
@@ -248,6 +248,14 @@ impl Scene<'_> {
                 Code::Requested,
                 "a restore is asked for already; see `requorum status`",
             );
+        }
+        let folder = Manifest::folder(self.ctrl.inc);
+        if let Some(named) = request.source.as_ref().filter(|key| !key.starts_with(&folder)) {
+            let text = alloc::format!(
+                "{named} is no manifest of incarnation {}: those are called {folder}REVISION-SHA.json",
+                self.ctrl.inc
+            );
+            return refuse(Code::NoSnapshot, text);
         }
         let scope: Vec<Slot> = if request.rollback {
             self.ctrl.members.iter().map(|member| member.slot).collect()
@@ -317,6 +325,14 @@ impl Scene<'_> {
                 Code::ReplaceWaits,
                 "no quorum is proven alive; a replacement would make it worse",
             );
+        }
+        if self.is_attested_away(slot) {
+            let text = alloc::format!(
+                "the machine of {} was attested to be gone and never runs this incarnation again: give it \
+                 a new REQUORUM_INSTANCE, an empty state directory and an empty data dir",
+                self.name(slot)
+            );
+            return refuse(Code::ReplaceWaits, text);
         }
         if self.vote(slot).is_none() {
             return refuse(

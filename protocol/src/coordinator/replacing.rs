@@ -28,6 +28,9 @@ impl Scene<'_> {
     fn candidate(&self) -> Option<(Slot, Option<MemberId>, &'static str)> {
         self.ctrl.seats.iter().find_map(|seat| {
             let vote = self.vote(seat.slot)?;
+            if self.is_attested_away(seat.slot) {
+                return None; // that machine never runs this incarnation again
+            }
             let member = self.ctrl.members.iter().find(|member| member.slot == seat.slot);
             self.core.known.book.failing_since(seat.slot, self.now, self.timers())?;
             let long = self.has_failed_long(seat.slot);
@@ -46,6 +49,13 @@ impl Scene<'_> {
                 (Some(_) | None, _) => None,
             }
         })
+    }
+
+    /// The machine that speaks for a seat is one that an operator attested to be gone.
+    pub(super) fn is_attested_away(&self, slot: Slot) -> bool {
+        let attest = self.records.slot(slot).attest.filter(|attest| attest.inc == self.ctrl.inc);
+        let speaker = self.vote(slot).map(|vote| &vote.instance);
+        attest.is_some_and(|attest| speaker == Some(&attest.instance))
     }
 
     /// The member on record has failed for T_replace; what was said before it was put there was

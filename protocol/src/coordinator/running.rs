@@ -19,6 +19,14 @@ impl Scene<'_> {
         if let Some(text) = self.foreign_data() {
             return Step::wait(Code::Foreign, text);
         }
+        if self.i_am_attested_away() {
+            let text = alloc::format!(
+                "an operator attested that this machine is gone: it never runs incarnation {} again; \
+                 to use it, give it a new REQUORUM_INSTANCE, an empty state directory and an empty data dir",
+                self.ctrl.inc
+            );
+            return Step::wait(Code::Fenced, text);
+        }
         if !self.i_ran()
             || self.data_inc() != Some(self.ctrl.inc)
             || self.is_forbidden(self.ctrl.inc)
@@ -47,7 +55,7 @@ impl Scene<'_> {
                 } else {
                     "its data dir is empty and not on the file system it ran on: is the volume mounted?"
                 };
-                Step::wait(Code::Degraded, text)
+                Step::wait(Code::DataLost, text)
             }
             Process::Stopped => self.start(),
             Process::Running { quarantined: true } if self.may_open() => self.open(),

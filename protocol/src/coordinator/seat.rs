@@ -67,7 +67,7 @@ impl Scene<'_> {
     }
 
     /// The seat's member may no longer run here because an operator said that this machine is gone.
-    fn i_am_attested_away(&self) -> bool {
+    pub(super) fn i_am_attested_away(&self) -> bool {
         let named = self
             .mine
             .attest
@@ -100,19 +100,16 @@ impl Scene<'_> {
         }
         let free = match &self.mine.owner {
             None => true,
-            // an earlier process of this machine; but not twice: who took it from us lives
+            // an earlier process of this machine, unless it still speaks: then it is another machine
+            // with our name; one that took the seat from this very process is waited out
             Some(owner) if owner.instance == self.core.me.instance && !self.core.known.seated => {
-                true
+                self.is_still()
             }
             Some(_) => self.is_abandoned(),
         };
         if !free {
             // the machine that ran the member may fence and run it without owning the seat
-            return if self.i_ran() {
-                None
-            } else {
-                Step::wait(Code::SeatTaken, self.who_took_it())
-            };
+            return if self.i_ran() { None } else { self.waits_for_seat() };
         }
         let owner = Owner {
             instance: self.core.me.instance.clone(),
@@ -124,6 +121,25 @@ impl Scene<'_> {
             Code::Leading,
             "takes its seat",
         )
+    }
+
+    fn waits_for_seat(&self) -> Option<Step> {
+        let earlier = self.mine.owner.as_ref().map(|owner| &owner.instance);
+        if earlier == Some(&self.core.me.instance) && !self.core.known.seated && !self.speaks() {
+            return Step::wait(Code::Blind, "watches whether an earlier agent of it still speaks");
+        }
+        Step::wait(Code::SeatTaken, self.who_took_it())
+    }
+
+    /// Somebody was heard to speak for the seat since we listen.
+    fn speaks(&self) -> bool {
+        self.core.known.book.speaks(self.slot, &self.core.me.nonce, self.now, self.timers())
+    }
+
+    /// The seat's votes have not moved for two of their periods: in one a living agent's would have.
+    fn is_still(&self) -> bool {
+        let since = self.core.known.book.unchanged_since(self.slot);
+        since.is_some_and(|since| self.now.since(since) >= self.timers().vote.times(2))
     }
 
     pub(super) fn who_took_it(&self) -> alloc::string::String {

@@ -156,15 +156,16 @@ impl Scene<'_> {
 
     #[expect(clippy::result_large_err, reason = "the step is taken at once")]
     fn choose(&self, catalogue: &[Manifest]) -> Result<(Source, Vec<String>), Step> {
-        let choice = source::choose(self.ctrl, catalogue, &self.core.known.bad);
-        match choice {
+        // what was whole at an earlier attempt may be gone by now
+        let since = self.core.known.phase_since.map(|(_, since)| since).unwrap_or_default();
+        match source::choose(self.ctrl, catalogue, &self.core.known.bad) {
             Choice::Manifest(manifest, fallbacks) => {
                 let source = source::from_manifest(&manifest, self.highest_seen(catalogue));
-                self.proven(&source, Moment::default()).map(|()| (source, fallbacks))
+                self.proven(&source, since).map(|()| (source, fallbacks))
             }
             Choice::Again(source) => {
                 let source = source::again(&source, self.highest_seen(catalogue));
-                self.proven(&source, Moment::default()).map(|()| (source, Vec::new()))
+                self.proven(&source, since).map(|()| (source, Vec::new()))
             }
             Choice::None => Err(self.look_again().unwrap_or_else(|| {
                 self.park(Parked::Approval(Why::NoSource), Code::NoSnapshot, self.no_source())
@@ -319,9 +320,11 @@ impl Scene<'_> {
         if let Some((pin, plan)) = drafted {
             let counted: Vec<_> = standing.fenced.iter().map(|(slot, _)| *slot).collect();
             let text = alloc::format!(
-                "commits attempt {}: incarnation {} is over",
+                "commits attempt {}: incarnation {} is over, revision {} is restored; at least {loss} \
+                 revisions are lost",
                 self.ctrl.attempt,
-                self.ctrl.inc
+                self.ctrl.inc,
+                plan.source.revision
             );
             return Step::act(
                 Effect::Write(change::commit(self.ctrl, plan, pin, &counted)),

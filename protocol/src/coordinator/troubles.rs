@@ -28,7 +28,7 @@ impl Known {
             FailureKind::Bad => Code::RecordUnreadable,
             FailureKind::Unavailable | FailureKind::NoSpace => Code::StoreUnreachable,
         };
-        Some(Note::new(code, alloc::format!("{}: {so}", failure.text)))
+        Some(Note::new(code, alloc::format!("{}; {so}", failure.text)))
     }
 
     fn copied_in_vain(&mut self, kind: FailureKind) {
