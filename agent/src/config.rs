@@ -100,7 +100,8 @@ pub fn settle(env: &Environment) -> Result<Settings, Problem> {
         timers: timers(env)?,
         mode: mode(env)?,
         threshold: threshold(env)?,
-        min_members: number(env, "REQUORUM_MIN_MEMBERS", 1..=SLOTS_MAX as u64)?.map(|n| n as usize),
+        min_members: number(env, "REQUORUM_MIN_MEMBERS", 1..=seats.len() as u64)?
+            .map(|n| n as usize),
         max_loss: number(env, "REQUORUM_MAX_LOSS", 0..=u64::MAX)?,
         hold: env.get("REQUORUM_HOLD").cloned(),
         seats,
@@ -191,7 +192,8 @@ fn seats(env: &Environment, name: &str, peers: &[(String, String)]) -> Result<Ve
     };
     let seats: Option<Vec<Seat>> = sorted.into_iter().enumerate().map(seat).collect();
     seats.ok_or_else(|| {
-        wrong("REQUORUM_CLIENT_URLS", "incomplete", "one URL for each name in ETCD_INITIAL_CLUSTER")
+        let said = env.get("REQUORUM_CLIENT_URLS").map(String::as_str).unwrap_or_default();
+        wrong("REQUORUM_CLIENT_URLS", said, "one URL for each name in ETCD_INITIAL_CLUSTER")
     })
 }
 

@@ -31,7 +31,7 @@ async fn main() -> ExitCode {
         Err(error) => error.exit(), // --help and --version end with 0, a wrong command line with 2
     };
     if let Some(name) = now_called {
-        render::talk(&format!("this verb is now called `{name}`"));
+        render::talk(&format!("this verb is now called `{name}`"), cli.output);
     }
     let output = cli.output;
     match run(cli).await {
@@ -44,7 +44,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), Problem> {
-    speak_to_stderr(cli.log);
+    speak_to_stderr(cli.log, matches!(cli.verb, Verb::Agent { .. }));
     let env = config::environment(&cli.flags, std::env::vars_os())?;
     let settings = config::settle(&env);
     // a whole look at etcd must fit into the gap over which evidence accrues
@@ -64,9 +64,11 @@ async fn run(cli: Cli) -> Result<(), Problem> {
     cli::run(cli.verb, &context).await
 }
 
-fn speak_to_stderr(log: Log) {
+/// An agent logs what it does; a verb's answer is its output, and log lines beside it are noise.
+fn speak_to_stderr(log: Log, agent: bool) {
+    let level = if agent { "info" } else { "error" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("REQUORUM_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log {
         Log::Text => lines.with_ansi(false).init(),

@@ -32,11 +32,12 @@ pub fn problem(problem: &Problem, output: Output) {
     }
 }
 
-/// One line of talk, on stderr.
-pub fn talk(line: &str) {
+/// One line of talk, on stderr; machines, which read stderr for the problem's document, get none.
+pub fn talk(line: &str, output: Output) {
     #[expect(clippy::print_stderr, reason = "talk goes to stderr")]
-    {
-        eprintln!("requorum: {line}");
+    match output {
+        Output::Table => eprintln!("requorum: {line}"),
+        Output::Json => {}
     }
 }
 
@@ -177,14 +178,9 @@ pub fn status_text(status: &Status) -> String {
     let leader = status.leader.as_ref().map(|leader| leader.name.as_str());
     let row = |member: &Member| {
         let star = if leader == Some(member.name.as_str()) { "*" } else { "" };
-        let vote = match &member.vote {
-            Some(vote) if member.fresh => vote.clone(),
-            Some(vote) => format!("({vote})"),
-            None => "silent".into(),
-        };
         [
             format!("{}{star}", member.name),
-            vote,
+            vote(member),
             or_dash(member.vote_age_ms.map(age)),
             member.revision.to_string(),
             or_dash(member.fence.clone()),
@@ -200,6 +196,11 @@ pub fn status_text(status: &Status) -> String {
     if let Some(paused) = &status.paused {
         let _ = write!(text, "\n  paused    {paused}");
     }
+    if let Some(asked) = &status.request {
+        let what = if asked.rollback { "a rollback" } else { "a restore" };
+        let source = asked.source.as_ref().map(|key| format!(" from {key}")).unwrap_or_default();
+        let _ = write!(text, "\n  asked     {what}{source}, by {}: {}", asked.by, asked.because);
+    }
     if let Some(drift) = &status.drift {
         let _ = write!(text, "\n  drift     {drift}");
     }
@@ -211,6 +212,15 @@ pub fn status_text(status: &Status) -> String {
     }
     let _ = write!(text, "\n  now       {}", status.waiting);
     text
+}
+
+/// A member's vote; one that doesn't count is in brackets.
+fn vote(member: &Member) -> String {
+    match &member.vote {
+        Some(vote) if member.fresh => vote.clone(),
+        Some(vote) => format!("({vote})"),
+        None => "silent".into(),
+    }
 }
 
 /// Milliseconds as people say them.
@@ -228,27 +238,36 @@ fn heading(status: &Status) -> String {
         || "no leader needed".into(),
         |leader| format!("leader {} (epoch {})", leader.name, leader.epoch),
     );
+    let attempt = if is_under_way(status) {
+        format!(" of attempt {}", status.attempt)
+    } else {
+        String::new()
+    };
     let parked =
         status.parked.as_ref().map(|parked| format!(", parked: {parked}")).unwrap_or_default();
     format!(
-        "cluster {uid}   incarnation {}   phase {}{parked}   {}   {leader}",
+        "cluster {uid}   incarnation {}   phase {}{attempt}{parked}   {}   {leader}",
         status.inc, status.phase, status.verdict
     )
 }
 
+/// An attempt is open: its number is what `approve` wants.
+fn is_under_way(status: &Status) -> bool {
+    !matches!(status.phase.as_str(), "genesis" | "idle" | "unknown") && status.attempt > 0
+}
+
 /// `explain` as text: the decision, its reasons, the votes it rests on, what is missing.
 pub fn explain_text(status: &Status) -> String {
-    let vote = |member: &Member| {
-        let vote = member.vote.as_deref().unwrap_or("silent");
+    let said = |member: &Member| {
         let heard = member
             .vote_age_ms
             .map_or_else(|| "never heard".into(), |millis| format!("voted {} ago", age(millis)));
-        (member.name.clone(), format!("{vote}, {heard}"))
+        (member.name.clone(), format!("{}, {heard}", vote(member)))
     };
     let reasons = status.reasons.iter().map(|reason| (reason.code.clone(), reason.text.clone()));
     let missing = status.missing.iter().map(|text| ("missing".to_owned(), text.clone()));
     let lines: Vec<(String, String)> =
-        reasons.chain(status.members.iter().map(vote)).chain(missing).collect();
+        reasons.chain(status.members.iter().map(said)).chain(missing).collect();
     let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let mut text = status.waiting.clone();
     for (name, line) in lines {

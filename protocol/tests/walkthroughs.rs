@@ -100,4 +100,6 @@ stories! {
     s70_copy_refused "70-copy-refused.txt",
     s71_data_refused_by_etcd "71-data-refused-by-etcd.txt",
     s72_voter_added_by_hand "72-voter-added-by-hand.txt",
+    s73_attested_machine_returns "73-attested-machine-returns.txt",
+    s74_named_like_another "74-named-like-another.txt",
 }

@@ -291,7 +291,7 @@ impl DynamoTable {
         let meant = meaning(error, doing);
         if matches!(meant, StoreError::Missing(_)) {
             return StoreError::Missing(format!(
-                "DynamoDB table {} does not exist in this account and region; `requorum agent --create-table` creates it",
+                "DynamoDB table {} does not exist in this account and region: for a new cluster `requorum create-table` makes it; one that had it needs its backup back",
                 self.table
             ));
         }
@@ -388,6 +388,6 @@ fn check_schema(table: &TableDescription) -> Result<(), String> {
     }
     let name = table.table_name().unwrap_or("?");
     Err(format!(
-        "DynamoDB table {name} has other keys ({found:?}) than the lock table's uid (S, hash) and row (S, range); name another table in the configuration, `requorum agent --create-table` then creates it"
+        "DynamoDB table {name} has other keys ({found:?}) than the lock table's uid (S, hash) and row (S, range); name another in REQUORUM_TABLE; `requorum create-table` then makes it"
     ))
 }

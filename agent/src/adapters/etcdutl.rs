@@ -79,8 +79,11 @@ impl Etcdutl {
             return Ok(());
         }
         let path = path.display();
-        let found = if version.is_empty() { "does not say its version" } else { version };
-        Err(SnapshotError::Failed(format!("{path} is {found}, and 3.5.10 is the least")))
+        Err(SnapshotError::Failed(if version.is_empty() {
+            format!("{path} does not say its version; 3.5.10 is the least")
+        } else {
+            format!("{path} is {version}, and 3.5.10 is the least")
+        }))
     }
 
     /// Runs the restore into a fresh directory and makes it durable.

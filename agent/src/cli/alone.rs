@@ -143,8 +143,8 @@ async fn discover(hands: &Hands) -> Result<Option<String>, Problem> {
 fn answer(outcome: Outcome, what: &str) -> Result<Outcome, Problem> {
     if let Outcome::Failed(Failure { kind, text }) = outcome {
         let code = match kind {
-            FailureKind::Unavailable => Code::StoreUnreachable,
-            FailureKind::Bad | FailureKind::NoSpace => Code::Failed,
+            FailureKind::Unavailable | FailureKind::Bad => Code::StoreUnreachable,
+            FailureKind::NoSpace => Code::Failed,
         };
         return Err(Problem::new(code, format!("{what} failed"))
             .because(text)

@@ -24,6 +24,11 @@ fn refused(error: EtcdError) -> Problem {
         .next("requorum check")
 }
 
+fn silent(url: &str) -> Problem {
+    Problem::new(Code::Failed, format!("this node's etcd does not answer at {url}"))
+        .next("requorum status")
+}
+
 /// One look at every seat at once: the slowest one bounds it, not their sum.
 async fn look(context: &Context<'_>) -> Result<Check, Problem> {
     let mut looks = JoinSet::new();
@@ -67,11 +72,7 @@ pub(super) async fn cluster_is_healthy(context: &Context<'_>) -> Result<(), Prob
 pub(super) async fn member_is_leader(context: &Context<'_>) -> Result<(), Problem> {
     let url = own_url(context)?.to_owned();
     let Answer::Status(status) = context.etcd.probe(&Door::Client(url.clone())).await else {
-        return Err(Problem::new(
-            Code::Failed,
-            format!("this node's etcd does not answer at {url}"),
-        )
-        .next("requorum status"));
+        return Err(silent(&url));
     };
     if status.leader == Some(status.member_id) {
         render::say("this member leads", context.output);
@@ -88,7 +89,12 @@ pub(super) async fn compact(context: &Context<'_>) -> Result<(), Problem> {
 }
 
 pub(super) async fn defrag(context: &Context<'_>) -> Result<(), Problem> {
-    let door = Door::Client(own_url(context)?.to_owned());
+    let url = own_url(context)?.to_owned();
+    let door = Door::Client(url.clone());
+    // a defragmentation may take minutes: an etcd that hangs must not look like one at work
+    let Answer::Status(_) = context.etcd.probe(&door).await else {
+        return Err(silent(&url));
+    };
     context.etcd.defragment(&door).await.map_err(refused)?;
     render::say("this node's member is defragmented", context.output);
     Ok(())

@@ -4,7 +4,7 @@
 //! be printed once on stderr, so that scripts get mended by those who read their logs.
 
 use super::Cli;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use std::{ffi::OsString, path::Path};
 
 /// A command line understood.
@@ -24,13 +24,20 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<Spoken, clap::Erro
     let mut words: Vec<OsString> = words.collect();
     let program = words.first().and_then(|word| Path::new(word).file_name());
     let old = program.is_some_and(|name| name == "etcdadm");
-    let verb = words.get(1).and_then(|word| word.to_str()).map(|word| word.replace('_', "-"));
+    let verb = verb(&words);
     if old && needs_reason(verb.as_deref(), &words) {
         words.extend(["--because".into(), "asked for as etcdadm".into()]);
     }
     let cli = Cli::try_parse_from(words)?;
     let now_called = verb.filter(|_| old).map(|verb| format!("requorum {verb}"));
     Ok(Spoken { cli, now_called })
+}
+
+/// The verb's new name; flags may stand before it.
+fn verb(words: &[OsString]) -> Option<String> {
+    let command = Cli::command();
+    let mut said = words.iter().skip(1).filter_map(|word| word.to_str());
+    said.find_map(|word| Some(command.find_subcommand(word)?.get_name().to_owned()))
 }
 
 /// `etcdadm restore` knew no `--because`.
@@ -70,5 +77,7 @@ mod tests {
         let words = ["requorum", "restore"].map(OsString::from);
         assert!(parse(words.into_iter()).is_err());
         assert_eq!(spoken("requorum check").now_called, None);
+        let old = spoken("etcdadm -o json restore");
+        assert_eq!(old.now_called.as_deref(), Some("requorum restore"));
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     render::Output,
 };
 use async_trait::async_trait;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, builder::NonEmptyStringValueParser};
 use std::{path::PathBuf, sync::Arc};
 
 /// Requorum brings etcd's quorum back, automatically and provably safely.
@@ -89,7 +89,7 @@ pub enum Verb {
         #[arg(long)]
         rollback: bool,
         /// Why, for the record
-        #[arg(long)]
+        #[arg(long, value_parser = reason())]
         because: String,
     },
     /// Replace one member while a quorum lives
@@ -97,7 +97,7 @@ pub enum Verb {
         /// The member; default: this node's
         name: Option<String>,
         /// Why, for the record
-        #[arg(long, default_value = "asked for by an operator")]
+        #[arg(long, value_parser = reason(), default_value = "asked for by an operator")]
         because: String,
     },
     /// Say that the machine which ran a member is gone for good
@@ -105,7 +105,7 @@ pub enum Verb {
         /// The member
         name: String,
         /// How you know, for the record
-        #[arg(long)]
+        #[arg(long, value_parser = reason())]
         because: String,
     },
     /// Consent to the attempt that waits for approval
@@ -118,7 +118,7 @@ pub enum Verb {
     /// Begin nothing until resumed
     Pause {
         /// Why, for the record
-        #[arg(long)]
+        #[arg(long, value_parser = reason())]
         because: String,
     },
     /// End a pause
@@ -142,6 +142,11 @@ pub enum Verb {
     Compact,
     /// Defragment this node's member
     Defrag,
+}
+
+/// A reason is read by whoever asks later why: an empty one says nothing.
+fn reason() -> NonEmptyStringValueParser {
+    NonEmptyStringValueParser::new()
 }
 
 /// The doors that only few verbs need. `main` opens them when they are asked for.

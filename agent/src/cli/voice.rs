@@ -64,10 +64,11 @@ impl Voice {
             Watch::ForSilence => timers.lin + timers.vote.times(PERIODS),
         };
         let watch = Duration::from_millis(watch.0);
-        render::talk(&format!(
+        let line = format!(
             "no agent runs on this machine; watching the table and the votes for {:.1} s",
             watch.as_secs_f64()
-        ));
+        );
+        render::talk(&line, context.output);
         let (asks, asked) = mpsc::channel(4);
         let (stop, stopped) = oneshot::channel();
         let policy = policy(settings, false, true);

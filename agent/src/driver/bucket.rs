@@ -1,7 +1,7 @@
 //! **bucket** — effects on small objects: votes, plans, the catalogue of manifests.
 
 use super::{Done, Hands, bad, store_failed};
-use crate::ports::object_store::{Put, StoreError};
+use crate::ports::object_store::{Object, Put, StoreError};
 use protocol::{
     cluster::{Digest, Slot},
     event::Outcome,
@@ -12,7 +12,7 @@ use protocol::{
     vote::Vote,
     wire::{Keys, encode_plan, encode_vote, parse_manifest, parse_plan, parse_vote},
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Manifests read per catalogue beside those that are pointed to: the newest by name. A restore needs the first few.
 const MANIFESTS_MAX: usize = 32;
@@ -29,30 +29,31 @@ impl Hands {
         if let Some(vote) = vote {
             self.publish(&keys.vote(vote.slot), encode_vote(vote)).await.map_err(store_failed)?;
         }
-        let mut votes = Vec::new();
+        let (mut votes, mut unreadable) = (Vec::new(), BTreeMap::new());
         for slot in 0..SLOTS_MAX {
             let slot = Slot(u8::try_from(slot).unwrap_or(u8::MAX));
             let object = match self.ports.store.get(&keys.vote(slot)).await {
-                Err(StoreError::Bad(why)) => {
-                    tracing::warn!(%slot, why, "a vote can't be read and counts as silence");
-                    None
-                }
-                read => read.map_err(store_failed)?,
+                Err(StoreError::Bad(why)) => Err(why),
+                read => Ok(read.map_err(store_failed)?),
             };
-            match object {
-                None => {}
-                Some(object) => match parse_vote(&object.bytes) {
-                    Ok(vote) if vote.slot == slot => votes.push(vote),
-                    Ok(vote) => {
-                        tracing::warn!(%slot, says = %vote.slot, "a vote stands under another seat's key")
-                    }
-                    Err(error) => {
-                        tracing::warn!(%slot, %error, "a vote can't be read and counts as silence")
-                    }
-                },
+            match object.and_then(|object| vote_of(slot, object.as_ref())) {
+                Ok(vote) => votes.extend(vote),
+                Err(why) => drop(unreadable.insert(slot, why)),
             }
         }
+        self.warn_of_changes(unreadable).await;
         Ok(Outcome::Votes(votes))
+    }
+
+    /// A vote that can't be read counts as silence. It is read every second and told once.
+    async fn warn_of_changes(&self, unreadable: BTreeMap<Slot, String>) {
+        let mut told = self.unreadable.lock().await;
+        for (slot, why) in &unreadable {
+            if told.get(slot) != Some(why) {
+                tracing::warn!(%slot, why, "a vote can't be read and counts as silence");
+            }
+        }
+        *told = unreadable;
     }
 
     /// Replaces my own last vote. A version I don't know is read once and replaced: the seat is
@@ -123,4 +124,14 @@ impl Hands {
         }
         Ok(Outcome::Catalogue(manifests))
     }
+}
+
+/// The vote in an object read for `slot`; no object, no vote.
+fn vote_of(slot: Slot, object: Option<&Object>) -> Result<Option<Vote>, String> {
+    let Some(object) = object else { return Ok(None) };
+    let vote = parse_vote(&object.bytes).map_err(|error| error.to_string())?;
+    if vote.slot == slot {
+        return Ok(Some(vote));
+    }
+    Err(format!("it says that it is of seat {}", vote.slot))
 }

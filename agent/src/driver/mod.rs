@@ -21,11 +21,11 @@ use crate::ports::{
     snapshots::Snapshots,
 };
 use protocol::{
-    cluster::{ClusterId, Instance},
+    cluster::{ClusterId, Instance, Slot},
     event::{Failure, FailureKind, Outcome},
     observation::{Check, Process},
 };
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use tokio::{sync::Mutex, task::JoinHandle};
 
 /// All doors of one agent.
@@ -71,6 +71,8 @@ pub(crate) struct Hands {
     pub(crate) site: Arc<Site>,
     /// Version of my own vote's object.
     pub(crate) vote_etag: Arc<Mutex<Option<String>>>,
+    /// What was wrong with votes when they were read last: said once, not every second.
+    pub(crate) unreadable: Arc<Mutex<BTreeMap<Slot, String>>>,
     /// The check of my own member that was asked for last.
     pub(crate) check: Arc<Mutex<Option<Checking>>>,
 }
@@ -86,7 +88,13 @@ pub(crate) struct Checking {
 impl Hands {
     /// Hands that have done nothing yet.
     pub(crate) fn new(ports: Ports, site: Site) -> Self {
-        Self { ports, site: Arc::new(site), vote_etag: Arc::default(), check: Arc::default() }
+        Self {
+            ports,
+            site: Arc::new(site),
+            vote_etag: Arc::default(),
+            unreadable: Arc::default(),
+            check: Arc::default(),
+        }
     }
 
     /// The way to my own member, by how its process was started.

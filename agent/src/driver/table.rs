@@ -30,7 +30,8 @@ impl Hands {
         match self.ports.store.get(&key).await.map_err(store_failed)? {
             None => Ok(Outcome::Discovered(None)),
             Some(object) => {
-                let founding = parse_cluster(&object.bytes).map_err(bad)?;
+                let founding =
+                    parse_cluster(&object.bytes).map_err(|error| bad(format!("{key}: {error}")))?;
                 Ok(Outcome::Discovered(Some(founding.uid)))
             }
         }

@@ -22,6 +22,9 @@ pub struct Status {
     pub parked: Option<String>,
     /// Why we are paused, or null.
     pub paused: Option<String>,
+    /// The restore that an operator asked for and that has not ended, or null.
+    #[serde(default)]
+    pub request: Option<Asked>,
     /// How etcd's voters differ from those on record, or null.
     #[serde(default)]
     pub drift: Option<String>,
@@ -43,6 +46,19 @@ pub struct Status {
     pub waiting: String,
     /// All reasons of the last turn.
     pub reasons: Vec<Reason>,
+}
+
+/// A restore that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Although a quorum lives.
+    pub rollback: bool,
+    /// Key of the manifest that was named, or null: the newest.
+    pub source: Option<String>,
+    /// Who asked.
+    pub by: String,
+    /// Why.
+    pub because: String,
 }
 
 /// The holder of the lease.
@@ -131,6 +147,7 @@ fn unknown() -> Status {
         attempt: 0,
         parked: None,
         paused: None,
+        request: None,
         drift: None,
         leader: None,
         verdict: "unknown".into(),
@@ -152,6 +169,12 @@ fn seen_status(seen: &core::Status) -> Status {
         attempt: seen.attempt,
         parked: seen.parked.map(|parked| parked.name().into()),
         paused: seen.paused.clone(),
+        request: seen.request.as_ref().map(|asked| Asked {
+            rollback: asked.rollback,
+            source: asked.source.clone(),
+            by: asked.by.clone(),
+            because: asked.because.clone(),
+        }),
         drift: seen.drift.clone(),
         leader: seen.leader.clone().map(|(name, epoch)| Leader { name, epoch }),
         verdict: verdict(seen.verdict).into(),

@@ -65,9 +65,12 @@ pub enum Request {
     Resume,
 }
 
-/// The answer to an operator's word.
+/// `requorum.told/1`: the answer to an operator's word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
+    /// Always `requorum.told/1`.
+    #[serde(default)]
+    pub schema: String,
     /// Whether it was taken.
     pub accepted: bool,
     /// The reason's code.
@@ -92,6 +95,19 @@ pub struct Saved {
     pub size: u64,
     /// Its digest, 64 hexadecimal digits.
     pub sha256: String,
+}
+
+impl Told {
+    /// The answer to a word that was taken or refused.
+    pub fn new(accepted: bool, code: impl Into<String>, sentence: impl Into<String>) -> Self {
+        Self {
+            schema: "requorum.told/1".into(),
+            accepted,
+            code: code.into(),
+            sentence: sentence.into(),
+            saved: None,
+        }
+    }
 }
 
 impl From<&Manifest> for Saved {

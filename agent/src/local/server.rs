@@ -102,8 +102,7 @@ async fn reply(line: &[u8], asks: &mpsc::Sender<Ask>, seats: &[Seat]) -> serde_j
 }
 
 fn refused(code: &str, sentence: impl Into<String>) -> serde_json::Value {
-    let (code, sentence) = (code.into(), sentence.into());
-    serde_json::json!(Told { accepted: false, code, sentence, saved: None })
+    serde_json::json!(Told::new(false, code, sentence))
 }
 
 /// The loop's answer to a request.
@@ -134,20 +133,17 @@ pub(crate) async fn ask(
 }
 
 fn document(told: core::Told) -> Told {
-    let told_so = |accepted, note: Note| Told {
-        accepted,
-        code: note.code.name().into(),
-        sentence: note.text,
-        saved: None,
-    };
+    let told_so = |accepted, note: Note| Told::new(accepted, note.code.name(), note.text);
     match told {
         core::Told::Accepted(note) => told_so(true, note),
         core::Told::Refused(note) => told_so(false, note),
         core::Told::Saved(manifest) => Told {
-            accepted: true,
-            code: "SAVED".into(),
-            sentence: format!("saved and verified: revision {}", manifest.revision),
             saved: Some(Saved::from(&manifest)),
+            ..Told::new(
+                true,
+                "SAVED",
+                format!("saved and verified: revision {}", manifest.revision),
+            )
         },
     }
 }

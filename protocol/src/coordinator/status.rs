@@ -6,7 +6,7 @@ use crate::{
     explanation::Note,
     fence,
     manifest::Manifest,
-    registry::{Evidence, Parked, Phase, Source},
+    registry::{Evidence, Parked, Phase, Request, Source},
     tally::Verdict,
     time::Moment,
     vote::Health,
@@ -28,6 +28,8 @@ pub struct Status {
     pub parked: Option<Parked>,
     /// Why we are paused.
     pub paused: Option<String>,
+    /// What an operator asked for and nobody has ended yet.
+    pub request: Option<Request>,
     /// How etcd's voters differ from those on record.
     pub drift: Option<String>,
     /// Who leads, with its epoch; `None` if the lease is free.
@@ -80,6 +82,7 @@ impl Coordinator {
         let lease = scene.ctrl.lease.as_ref().filter(|lease| !lease.released);
         let standing = fence::standing(scene.ctrl, scene.records);
         let fencing = scene.ctrl.phase == Phase::Fencing;
+        let idle = scene.ctrl.phase == Phase::Idle;
         Ok(Status {
             uid: scene.ctrl.uid.clone(),
             inc: scene.ctrl.inc,
@@ -87,6 +90,7 @@ impl Coordinator {
             attempt: scene.ctrl.attempt,
             parked: scene.ctrl.parked,
             paused: scene.ctrl.paused.clone(),
+            request: scene.ctrl.request.clone(),
             drift: scene.ctrl.drift.clone(),
             leader: lease.map(|lease| (scene.name(lease.holder), lease.epoch)),
             leading: self
@@ -104,7 +108,7 @@ impl Coordinator {
                 .collect(),
             source: scene.ctrl.source.clone(),
             newest: self.known.saved.as_ref().map(|(_, manifest)| manifest.clone()),
-            missing: if fencing || scene.verdict() != Verdict::QuorumAlive {
+            missing: if fencing || (idle && scene.verdict() != Verdict::QuorumAlive) {
                 scene.missing_evidence(&standing)
             } else {
                 Vec::new()

@@ -161,6 +161,10 @@ impl World {
                     let taken = protocol::cluster::Instance(instance.to_owned());
                     self.machines[machine].mistaken_for = Some(taken);
                 }
+                ("named", name) => {
+                    let machine = at.expect("a machine of that name");
+                    name.clone_into(&mut self.machines[machine].name);
+                }
                 ("root", "lost") => {
                     let machine = at.expect("a machine of that name");
                     self.machines[machine].root = protocol::observation::Memory::default();

@@ -56,7 +56,7 @@ enum Command {
     Up(Settings),
     /// Serve only the embedded S3 and DynamoDB, for agents run by hand.
     Stores {
-        /// Keep the table and large objects here; default: a temporary directory.
+        /// Keep the table here; default: a temporary directory. Objects live only as long as this runs.
         #[arg(long)]
         dir: Option<PathBuf>,
         /// Port of S3 on 127.0.0.1; 0: any free one.

@@ -336,7 +336,7 @@ async fn a_table_is_made_once_and_kept() {
     let table = DynamoTable::new(dynamodb.clone(), "locks");
     let missing = table.read("c").await.expect_err("no table yet");
     assert!(
-        matches!(&missing, StoreError::Missing(why) if why.contains("requorum agent --create-table")),
+        matches!(&missing, StoreError::Missing(why) if why.contains("requorum create-table")),
         "{missing:?}"
     );
     let change = write("ctrl", "op-1", always(), json!({}));
