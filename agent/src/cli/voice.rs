@@ -54,9 +54,12 @@ impl Voice {
         if client::is_served(&socket).await? {
             return Ok(Self::Agent(socket));
         }
-        let Ok(settings) = context.settings() else {
-            return Err(client::no_agent(&socket));
-        };
+        let settings = context.settings().map_err(|unset| {
+            let nobody = client::no_agent(&socket);
+            let cause = nobody.cause.unwrap_or_default();
+            // without them this command can't look for itself
+            Problem { cause: Some(format!("{cause}, and {}", unset.sentence)), ..nobody }
+        })?;
         let ports = context.doors.ports(settings).await?;
         let timers = &settings.timers;
         let watch = match watch {

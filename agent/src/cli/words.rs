@@ -51,11 +51,17 @@ fn verdict(status: &Status) -> Result<(), Problem> {
 
 /// What keeps the agent from telling, or from acting: an exit code of its own.
 fn hindrance(status: &Status) -> Option<Problem> {
-    status.reasons.iter().find_map(|reason| {
+    // a pause is told even where there is nothing to hold back just now
+    let paused = status.paused.as_ref().map(|why| {
+        let sentence = format!("an operator paused automation: {why}");
+        Problem::new(Code::Paused, sentence).next("requorum resume")
+    });
+    let reason = status.reasons.iter().find_map(|reason| {
         let code = hindering(&reason.code)?;
         let problem = Problem::new(code, reason.text.clone()).because(reason.code.clone());
         Some(problem.next("requorum explain"))
-    })
+    });
+    reason.or(paused)
 }
 
 /// The exit code of a reason that keeps the agent from acting, wherever it is met.
