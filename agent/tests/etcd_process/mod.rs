@@ -3,7 +3,7 @@
 //! Goes to the tests: running members on free ports of 127.x addresses. Every process started
 //! here is killed by its pid and awaited when its [`Member`] is dropped, also on panic.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::{
     net::TcpListener,
     path::{Path, PathBuf},
@@ -113,10 +113,12 @@ impl Member {
         self.process = Some(process);
     }
 
-    /// SIGSTOP.
+    /// SIGSTOP, and waits until all its threads stand still: a signal is only a request.
     pub(crate) fn pause(&self) {
-        let process = self.process.as_ref().expect("it was started");
-        kill_process(Pid::from_child(process), Signal::STOP).expect("our own child");
+        let pid = Pid::from_child(self.process.as_ref().expect("it was started"));
+        kill_process(pid, Signal::STOP).expect("our own child");
+        let stands = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid), stands).expect("our own child");
     }
 
     /// SIGKILL, and waits until it is gone.
