@@ -228,10 +228,14 @@ async fn lists_have_all_pages(store: &S3Store, _: &std::path::Path) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_many_large_uploads_is_completed() {
     let Embedded { server, store, scratch } = Embedded::start().await;
+    let file = |racer: u64| {
+        let file = scratch.path().join(racer.to_string());
+        (write_noise(&file, 17 << 20, racer), file)
+    };
+    let files: Vec<_> = (0..32).map(file).collect(); // all before the first sets out
     let mut racers = JoinSet::new();
-    for racer in 0..4 {
-        let (store, file) = (store.clone(), scratch.path().join(racer.to_string()));
-        let moved = write_noise(&file, 17 << 20, racer);
+    for (moved, file) in files {
+        let store = store.clone();
         racers.spawn(async move { (store.upload("raced", &file).await, moved) });
     }
     let (won, lost): (Vec<_>, Vec<_>) =
