@@ -127,7 +127,7 @@ pub(super) async fn create_table(context: &Context<'_>) -> Result<(), Problem> {
 async fn read(hands: &Hands, uid: String) -> Result<Records, Problem> {
     let whose = perform::For { uid: Some(uid), slot: None };
     let read = perform::perform(hands, &whose, &Effect::ReadRegistry).await;
-    let read = answer(read, "reading the table")?;
+    let read = answer(readable(read)?, "reading the table")?;
     let Outcome::Records(records) = read else { return Err(unexpected(&read)) };
     Ok(records)
 }
@@ -135,7 +135,7 @@ async fn read(hands: &Hands, uid: String) -> Result<Records, Problem> {
 /// The cluster that lives under the prefix.
 async fn discover(hands: &Hands) -> Result<Option<String>, Problem> {
     let found = perform::perform(hands, &perform::For::default(), &Effect::Discover).await;
-    let found = answer(found, "looking for the cluster")?;
+    let found = answer(readable(found)?, "looking for the cluster")?;
     let Outcome::Discovered(uid) = found else { return Err(unexpected(&found)) };
     Ok(uid)
 }
@@ -143,12 +143,23 @@ async fn discover(hands: &Hands) -> Result<Option<String>, Problem> {
 fn answer(outcome: Outcome, what: &str) -> Result<Outcome, Problem> {
     if let Outcome::Failed(Failure { kind, text }) = outcome {
         let code = match kind {
-            FailureKind::Unavailable | FailureKind::Bad => Code::StoreUnreachable,
-            FailureKind::NoSpace => Code::Failed,
+            FailureKind::Unavailable => Code::StoreUnreachable,
+            FailureKind::Bad | FailureKind::NoSpace => Code::Failed,
         };
         return Err(Problem::new(code, format!("{what} failed"))
             .because(text)
             .next("requorum check"));
+    }
+    Ok(outcome)
+}
+
+/// A record that can't be read keeps us from the stores' word as their silence would; what is bad in
+/// an answer to anything else says nothing about them.
+fn readable(outcome: Outcome) -> Result<Outcome, Problem> {
+    if let Outcome::Failed(Failure { kind: FailureKind::Bad, text }) = outcome {
+        return Err(Problem::new(Code::StoreUnreachable, "a record can't be read")
+            .because(text)
+            .next("requorum explain"));
     }
     Ok(outcome)
 }
