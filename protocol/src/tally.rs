@@ -14,7 +14,7 @@ use crate::{
     cluster::{Nonce, Slot, blocking},
     limits::{REVISION_MAX, Timers},
     registry::{Ctrl, Phase, Records},
-    time::Moment,
+    time::{Moment, Span},
     vote::{Health, Vote},
 };
 use alloc::{
@@ -138,14 +138,17 @@ impl Book {
         self.heard.get(&slot).map(|heard| &heard.vote)
     }
 
-    /// How long the vote of `slot` has not changed while we could read; for a claim (protocol.md 1.4).
-    /// A seat that never voted counts from the first read of ours.
-    pub fn unchanged_since(&self, slot: Slot) -> Option<Moment> {
-        self.heard.get(&slot).map(|heard| heard.unchanged_since).or(self.reading_since)
+    /// For how long the vote of `slot` was seen not to change; for a claim (protocol.md 1.4). It ends
+    /// at our last read: what was said since, while we were paused perhaps, nobody told us yet. A seat
+    /// that never voted counts from the first read of ours.
+    pub fn unchanged_for(&self, slot: Slot) -> Span {
+        let since = self.heard.get(&slot).map(|heard| heard.unchanged_since).or(self.reading_since);
+        let seen = since.zip(self.read_at);
+        seen.map_or(Span(0), |(since, read_at)| read_at.since(since))
     }
 
     /// How long ago the vote of `slot` last rose.
-    pub fn age(&self, slot: Slot, now: Moment) -> Option<crate::time::Span> {
+    pub fn age(&self, slot: Slot, now: Moment) -> Option<Span> {
         self.heard.get(&slot).filter(|heard| heard.risen).map(|heard| now.since(heard.risen_at))
     }
 
@@ -343,10 +346,21 @@ mod tests {
     #[test]
     fn a_seat_that_never_voted_is_watched_from_our_first_read_on() {
         let mut book = Book::default();
-        assert_eq!(book.unchanged_since(Slot(2)), None);
+        assert_eq!(book.unchanged_for(Slot(2)), Span(0));
         book.record(Moment(5_000), &[], &TIMERS);
         book.record(Moment(10_000), &[], &TIMERS);
-        assert_eq!(book.unchanged_since(Slot(2)), Some(Moment(5_000)));
+        assert_eq!(book.unchanged_for(Slot(2)), Span(5_000));
+    }
+
+    #[test]
+    fn a_pause_of_ours_is_no_silence_of_theirs() {
+        let mut book = Book::default();
+        book.record(Moment(0), &[vote(0, 1, Health::Healthy)], &TIMERS);
+        book.record(Moment(5_000), &[vote(0, 1, Health::Healthy)], &TIMERS);
+        // an hour later nothing new was read: the watch is as long as it was
+        assert_eq!(book.unchanged_for(Slot(0)), Span(5_000));
+        book.record(Moment(3_600_000), &[vote(0, 1, Health::Healthy)], &TIMERS);
+        assert_eq!(book.unchanged_for(Slot(0)), Span(0), "the watch was broken");
     }
 
     #[test]

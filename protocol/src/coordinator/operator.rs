@@ -308,8 +308,7 @@ impl Scene<'_> {
     fn is_silent(&self, slot: Slot) -> bool {
         let book = &self.core.known.book;
         let reads = book.read_at().is_some_and(|at| self.now.since(at) <= self.timers().gap);
-        let still = book.unchanged_since(slot);
-        reads && still.is_some_and(|since| self.now.since(since) >= self.timers().lin)
+        reads && book.unchanged_for(slot) >= self.timers().lin
     }
 
     fn weigh_replace(&self, slot: Slot, because: String) -> Heard {

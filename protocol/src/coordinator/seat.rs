@@ -138,8 +138,7 @@ impl Scene<'_> {
 
     /// The seat's votes have not moved for two of their periods: in one a living agent's would have.
     fn is_still(&self) -> bool {
-        let since = self.core.known.book.unchanged_since(self.slot);
-        since.is_some_and(|since| self.now.since(since) >= self.timers().vote.times(2))
+        self.core.known.book.unchanged_for(self.slot) >= self.timers().vote.times(2)
     }
 
     pub(super) fn who_took_it(&self) -> alloc::string::String {
@@ -162,8 +161,7 @@ impl Scene<'_> {
     fn is_abandoned(&self) -> bool {
         let timers = self.timers();
         let watch = timers.lease_ttl + timers.lease_margin;
-        let since = self.core.known.book.unchanged_since(self.slot);
-        since.is_some_and(|since| self.now.since(since) >= watch.max(timers.lin))
+        self.core.known.book.unchanged_for(self.slot) >= watch.max(timers.lin)
     }
 
     fn adopt_fence(&self) -> Option<Step> {
