@@ -3,6 +3,7 @@
 use agent::{
     adapters::{
         aws::{self, Clients},
+        boot_clock::BootClock,
         disk::Disk,
         dynamodb::DynamoTable,
         etcd_client::EtcdClient,
@@ -89,6 +90,7 @@ impl Doors for RealDoors {
                 Problem::new(Code::Usage, error.to_string()).next("export AWS_REGION=...")
             })?;
         Ok(Ports {
+            clock: Arc::new(BootClock),
             store: Arc::new(S3Store::new(s3, &settings.bucket)),
             registry: Arc::new(DynamoTable::new(dynamodb, &settings.table)),
             etcd: self.etcd.clone(),

@@ -1,5 +1,6 @@
 //! **adapters** — the only files that name AWS, etcd or a path. Each implements one port.
 
+pub mod boot_clock;
 pub mod aws;
 pub mod aws_errors;
 mod retrying;

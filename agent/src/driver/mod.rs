@@ -13,6 +13,7 @@ mod data;
 pub mod run;
 
 use crate::ports::{
+    clock::Clock,
     etcd::{Door, Etcd},
     machine::Machine,
     object_store::{ObjectStore, StoreError},
@@ -31,6 +32,8 @@ use tokio::{sync::Mutex, task::JoinHandle};
 /// All doors of one agent.
 #[derive(Clone)]
 pub struct Ports {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
     /// The bucket.
     pub store: Arc<dyn ObjectStore>,
     /// The lock table.

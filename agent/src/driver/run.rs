@@ -32,13 +32,6 @@ pub struct View {
     pub notes: Vec<Note>,
 }
 
-/// This machine's boot-time clock (protocol.md 1.6).
-pub fn now() -> Moment {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let millis = time.tv_sec.saturating_mul(1000).saturating_add(time.tv_nsec / 1_000_000);
-    Moment(u64::try_from(millis).unwrap_or(0))
-}
-
 struct Answer {
     lane: Lane,
     asked: Moment,
@@ -86,11 +79,11 @@ impl Agent {
 
     /// Runs until `stop` comes. etcd goes on running.
     pub async fn run(mut self, mut asks: mpsc::Receiver<Ask>, mut stop: oneshot::Receiver<()>) {
-        let mut turn = self.core.handle(now(), Event::Tick);
+        let mut turn = self.core.handle(self.now(), Event::Tick);
         loop {
             self.hold().await;
             self.act(&turn);
-            let rest = Duration::from_millis(turn.wake_at.since(now()).0.max(1));
+            let rest = Duration::from_millis(turn.wake_at.since(self.now()).0.max(1));
             let event = tokio::select! {
                 biased;
                 _ = &mut stop => return,
@@ -103,8 +96,12 @@ impl Agent {
                 }
                 () = tokio::time::sleep(rest) => Event::Tick,
             };
-            turn = self.core.handle(now(), event);
+            turn = self.core.handle(self.now(), event);
         }
+    }
+
+    fn now(&self) -> Moment {
+        self.hands.ports.clock.now()
     }
 
     fn act(&mut self, turn: &Turn) {
@@ -114,7 +111,7 @@ impl Agent {
                 drop(asker.send(told.clone())); // the asker may have gone
             }
         }
-        let slot = self.core.status(now()).ok().and_then(|status| {
+        let slot = self.core.status(self.now()).ok().and_then(|status| {
             status
                 .members
                 .iter()
@@ -128,7 +125,7 @@ impl Agent {
     }
 
     fn begin(&self, effect: Effect, whose: For) {
-        let (hands, answers, asked) = (self.hands.clone(), self.answers.0.clone(), now());
+        let (hands, answers, asked) = (self.hands.clone(), self.answers.0.clone(), self.now());
         tokio::spawn(async move {
             tracing::debug!(effect = effect.name(), "begins");
             let outcome = perform(&hands, &whose, &effect).await;
@@ -155,15 +152,15 @@ impl Agent {
     fn answer(&mut self, ask: Ask) -> Turn {
         match ask {
             Ask::Status(reply) => {
-                let view = View { status: self.core.status(now()), notes: self.notes.clone() };
+                let view = View { status: self.core.status(self.now()), notes: self.notes.clone() };
                 drop(reply.send(view)); // the asker may have gone
-                self.core.handle(now(), Event::Tick)
+                self.core.handle(self.now(), Event::Tick)
             }
             Ask::Tell(command, reply) => {
                 self.words += 1;
                 let ticket = Ticket(self.words);
                 self.askers.insert(ticket, reply);
-                self.core.handle(now(), Event::Operator(ticket, command))
+                self.core.handle(self.now(), Event::Operator(ticket, command))
             }
         }
     }
@@ -172,7 +169,7 @@ impl Agent {
     /// anything about it.
     async fn hold(&self) {
         let Some(point) = &self.hands.site.hold else { return };
-        let Ok(status) = self.core.status(now()) else { return };
+        let Ok(status) = self.core.status(self.now()) else { return };
         // a founding passes the same phases; it is no attempt
         if status.leading && status.attempt > 0 && status.phase.name() == point {
             let file = self.hands.site.state_dir.join("hold");

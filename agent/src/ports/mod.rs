@@ -4,6 +4,7 @@
 //! them in the field, the drills' own servers behind those. One contract test per port runs
 //! against every implementation (`agent/tests`, `simulations/tests`).
 
+pub mod clock;
 pub mod object_store;
 pub mod registry;
 pub mod etcd;
