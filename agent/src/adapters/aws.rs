@@ -13,7 +13,10 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
-use aws_types::service_config::ServiceConfigKey;
+use aws_types::{
+    sdk_config::{SharedHttpClient, SharedTimeSource},
+    service_config::ServiceConfigKey,
+};
 use std::time::Duration;
 
 /// Longest time a small call may take, its retries included.
@@ -28,6 +31,9 @@ pub const BULK_ATTEMPT: Duration = Duration::from_secs(120);
 pub const BULK_OPERATION: Duration = Duration::from_secs(300);
 /// Tries of one call, the first included.
 pub const ATTEMPTS: u32 = 3;
+/// Name of a budget of retries that is one client's own. By default the SDK keeps one a process,
+/// and a process of simulated hosts has many agents in it.
+const OWN: &str = "own";
 
 /// What overrides the environment. The default overrides nothing.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +46,17 @@ pub struct Settings {
     pub dynamodb_endpoint: Option<String>,
     /// Access key and secret key.
     pub credentials: Option<(String, String)>,
+    /// What requests travel by and are dated with, if not the network and the system's clock.
+    pub transport: Option<Transport>,
+}
+
+/// Another way to the stores: a simulated host's.
+#[derive(Clone, Debug)]
+pub struct Transport {
+    /// Carries requests.
+    pub http: SharedHttpClient,
+    /// Dates their signatures and measures how fast bodies move.
+    pub time: SharedTimeSource,
 }
 
 /// Both clients. They are cheap to clone and share their connections.
@@ -61,18 +78,23 @@ pub struct NoRegion;
 /// Sets both clients up. Reads the environment and, for the region, may ask the instance
 /// metadata service; credentials are looked up by the first call, not here.
 pub async fn clients(settings: &Settings) -> Result<Clients, NoRegion> {
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https();
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http)
-        .timeout_config(small())
-        .retry_config(
+    let mut loader =
+        aws_config::defaults(BehaviorVersion::latest()).timeout_config(small()).retry_config(
             RetryConfig::standard()
                 .with_max_attempts(ATTEMPTS)
                 .with_initial_backoff(Duration::from_millis(100))
                 .with_max_backoff(Duration::from_secs(1)),
         );
+    loader = match &settings.transport {
+        Some(Transport { http, time }) => {
+            loader.http_client(http.clone()).time_source(time.clone())
+        }
+        None => loader.http_client(
+            aws_smithy_http_client::Builder::new()
+                .tls_provider(Provider::Rustls(CryptoMode::Ring))
+                .build_https(),
+        ),
+    };
     if let Some(region) = &settings.region {
         loader = loader.region(Region::new(region.clone()));
     }
@@ -112,6 +134,10 @@ fn s3(sdk: &SdkConfig, settings: &Settings) -> aws_sdk_s3::Client {
     if let Some(url) = &settings.s3_endpoint {
         config = config.endpoint_url(url);
     }
+    if settings.transport.is_some() {
+        config =
+            config.retry_partition(aws_sdk_s3::config::retry::RetryPartition::custom(OWN).build());
+    }
     aws_sdk_s3::Client::from_conf(config.build())
 }
 
@@ -119,6 +145,10 @@ fn dynamodb(sdk: &SdkConfig, settings: &Settings) -> aws_sdk_dynamodb::Client {
     let mut config = aws_sdk_dynamodb::config::Builder::from(sdk);
     if let Some(url) = &settings.dynamodb_endpoint {
         config = config.endpoint_url(url);
+    }
+    if settings.transport.is_some() {
+        config = config
+            .retry_partition(aws_sdk_dynamodb::config::retry::RetryPartition::custom(OWN).build());
     }
     aws_sdk_dynamodb::Client::from_conf(config.build())
 }

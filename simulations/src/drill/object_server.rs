@@ -58,13 +58,10 @@ impl ObjectServer {
         dir: PathBuf,
     ) -> io::Result<Self> {
         let store = Arc::new(Store::default());
-        let front = Front { store: Arc::clone(&store), files: Files::new(dir) };
-        let mut service = S3ServiceBuilder::new(front);
-        let secret = credentials.secret.clone();
-        service.set_auth(SimpleAuth::from_single(credentials.access.clone(), secret));
+        let service = service(Arc::clone(&store), credentials, dir);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let relay = Relay::start(listen, listener.local_addr()?).await?;
-        let task = tokio::spawn(serve(listener, service.build()));
+        let task = tokio::spawn(serve(listener, service));
         Ok(Self { relay, store, task })
     }
 
@@ -104,6 +101,14 @@ impl Drop for ObjectServer {
     fn drop(&mut self) {
         self.task.abort(); // the connections live in the task and end with it
     }
+}
+
+/// The protocol in front of `store`, for whoever listens; large bodies go below `dir`.
+pub fn service(store: Arc<Store>, credentials: &Credentials, dir: PathBuf) -> S3Service {
+    let mut service = S3ServiceBuilder::new(Front { store, files: Files::new(dir) });
+    let Credentials { access, secret } = credentials.clone();
+    service.set_auth(SimpleAuth::from_single(access, secret));
+    service.build()
 }
 
 async fn serve(listener: TcpListener, service: S3Service) {

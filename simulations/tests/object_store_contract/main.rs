@@ -53,6 +53,7 @@ async fn client(url: &str, secret: &str) -> Clients {
         s3_endpoint: Some(url.to_owned()),
         dynamodb_endpoint: None,
         credentials: Some(("contract".into(), secret.to_owned())),
+        transport: None,
     };
     clients(&settings).await.expect("a region is set")
 }

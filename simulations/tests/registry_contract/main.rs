@@ -36,6 +36,7 @@ async fn client(s3: &str, dynamodb: &str) -> Clients {
         s3_endpoint: Some(s3.to_owned()),
         dynamodb_endpoint: Some(dynamodb.to_owned()),
         credentials: Some(("contract".into(), "secret".into())),
+        transport: None,
     };
     clients(&settings).await.expect("a region is set")
 }
