@@ -1,0 +1,168 @@
+//! **plot** — what happens to whom and when: everything in it is drawn from one seed.
+//!
+//! Comes from a number, goes to the [run](super::run). A plot is a disaster that the cluster must
+//! recover from and a handful of mishaps on the way; it ends with all of them healed.
+
+use super::world::{Fate, Fuse, Store};
+use protocol::{limits::Timers, time::Span};
+
+/// Random numbers from a seed (splitmix64), the same on every machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    const fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `end`.
+    pub(crate) const fn below(&mut self, end: u64) -> u64 {
+        self.roll() % end
+    }
+
+    /// A number from `start` on, below `end`.
+    pub(crate) const fn between(&mut self, start: u64, end: u64) -> u64 {
+        start + self.below(end - start)
+    }
+
+    /// Which of `choices`.
+    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        let index = self.below(choices.len() as u64);
+        choices[usize::try_from(index).expect("an index below a length")]
+    }
+
+    fn machine(&mut self) -> usize {
+        self.pick(&[0, 1, 2])
+    }
+}
+
+/// Timers of a simulated cluster: the drills', but for calls, which cost real time: they are rarer.
+pub(crate) const fn timers() -> Timers {
+    Timers { poll: Span(500), vote: Span(900), ..Timers::QUICK }
+}
+
+/// Something that goes wrong, and how long it does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mishap {
+    /// Milliseconds after the disaster.
+    pub(crate) after: u64,
+    /// Milliseconds until it is over.
+    pub(crate) lasts: u64,
+    pub(crate) what: What,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// Nothing passes between an agent and a store.
+    Cut(usize, Store),
+    /// Requests arrive, answers are lost.
+    Mute(usize, Store),
+    /// Everything is held back and arrives at the end, however late.
+    Hold(usize, Store),
+    /// The agent ends; etcd goes on.
+    Crash(usize),
+    /// The machine goes down, etcd with it.
+    Reboot(usize),
+    /// The agent ends at a store call.
+    Fuse(usize, Fuse),
+    /// A store is down; its data stays.
+    Down(Store),
+    /// A store refuses or forgets so many of a hundred requests.
+    Trouble(Store, u64),
+    /// etcd dies.
+    Kill(usize),
+    /// etcd's peers can't be reached from here; the stores can.
+    Isolate(usize),
+    /// The data volume is wiped, etcd dies with it.
+    Wipe(usize),
+}
+
+/// A whole plot.
+#[derive(Clone, Debug)]
+pub(crate) struct Plot {
+    pub(crate) seed: u64,
+    /// Longest one-way latency in milliseconds.
+    pub(crate) latency: u64,
+    /// Mishaps begin with the first start of the agents, not when the cluster is up.
+    pub(crate) early: bool,
+    /// Wait for a snapshot first: all disks will be lost.
+    pub(crate) needs_snapshot: bool,
+    pub(crate) mishaps: Vec<Mishap>,
+}
+
+impl Plot {
+    /// The plot of a seed.
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let latency = dice.pick(&[5, 5, 20, 60]);
+        let early = dice.below(5) == 0;
+        let wiped = if early { 0 } else { dice.pick(&[0, 1, 2, 2, 2, 3]) };
+        let mut mishaps = disaster(&mut dice, wiped, early);
+        let number = dice.between(2, 8);
+        for _ in 0..number {
+            let after = dice.below(14_000);
+            let lasts = dice.between(300, 7_000);
+            mishaps.push(Mishap { after, lasts, what: mishap(&mut dice) });
+        }
+        mishaps.sort_by_key(|mishap| mishap.after);
+        Self { seed, latency, early, needs_snapshot: wiped == 3, mishaps }
+    }
+
+    /// Two disks are lost, and one agent ends at a store call of its choice.
+    pub(crate) fn two_disks_lost(fuse: Option<(usize, Fuse)>) -> Self {
+        let fuse = fuse.map(|(at, fuse)| What::Fuse(at, fuse));
+        let what = [What::Wipe(1), What::Wipe(2)].into_iter().chain(fuse);
+        let mishaps = what.map(|what| Mishap { after: 0, lasts: 14_000, what }).collect();
+        Self { seed: 1, latency: 5, early: false, needs_snapshot: false, mishaps }
+    }
+}
+
+/// So many disks are lost within a few seconds; if none is, all etcds die or lose one another.
+fn disaster(dice: &mut Dice, wiped: u64, early: bool) -> Vec<Mishap> {
+    let first = dice.machine();
+    let mut found = Vec::new();
+    for next in 0..usize::try_from(wiped).expect("at most three") {
+        let after = dice.below(4_000);
+        found.push(Mishap { after, lasts: 0, what: What::Wipe((first + next) % 3) });
+    }
+    if wiped > 0 || early {
+        return found;
+    }
+    let kills = dice.below(2) == 0;
+    for at in 0..3 {
+        let what = if kills { What::Kill(at) } else { What::Isolate(at) };
+        found.push(Mishap { after: dice.below(1_000), lasts: dice.between(1_000, 12_000), what });
+    }
+    found
+}
+
+fn mishap(dice: &mut Dice) -> What {
+    let (at, store) = (dice.machine(), dice.pick(&[Store::Bucket, Store::Table]));
+    let fuse = Fuse {
+        calls: dice.between(1, 60),
+        fate: dice.pick(&[Fate::DieBefore, Fate::DieAfter]),
+        decisions_only: dice.below(2) == 0,
+    };
+    let fuse = if fuse.decisions_only { Fuse { calls: 1 + fuse.calls % 12, ..fuse } } else { fuse };
+    match dice.below(13) {
+        0 | 1 => What::Cut(at, store),
+        2 => What::Mute(at, store),
+        3 | 4 => What::Hold(at, store),
+        5 => What::Crash(at),
+        6 => What::Reboot(at),
+        7 | 8 => What::Fuse(at, fuse),
+        9 => What::Down(store),
+        10 => What::Trouble(store, dice.between(10, 60)),
+        11 => What::Isolate(at),
+        _ => What::Kill(at),
+    }
+}

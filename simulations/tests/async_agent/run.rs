@@ -1,0 +1,392 @@
+//! **run** — one plot played to its end: hosts are made, time is stepped, mishaps come and go, and at
+//! last, with all of them healed, the cluster must serve again.
+//!
+//! Comes from a [plot](super::plot). Goes out: what happened, or the invariant that broke and when.
+
+use super::{
+    BUCKET, NAMES, PREFIX, TABLE,
+    host::{Host, seats},
+    plot::{Dice, Mishap, Plot, What},
+    stores,
+    world::{Shared, Store, World},
+};
+use dynoxide::Database;
+use protocol::registry::Phase;
+use serde_json::json;
+use simulations::drill::object_server::{self, Credentials};
+use simulations::drill::object_store::{self, Listing};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    panic,
+    sync::{Arc, Once},
+    time::Duration,
+};
+use tempfile::TempDir;
+use turmoil::Sim;
+
+/// Simulated time goes by in steps of so many milliseconds.
+const TICK: u64 = 10;
+/// A client writes so often.
+const PUT_EVERY: u64 = 200;
+/// How long a cluster may take to come up.
+const COMES_UP: u64 = 60_000;
+/// How long it may take to serve again once all is healed. Longer than three attempts' cool-downs.
+const COMES_BACK: u64 = 240_000;
+/// How long an agent that died stays dead.
+const DEAD: u64 = 1_500;
+
+/// What became of a plot.
+#[derive(Debug)]
+pub(crate) struct Played {
+    /// Digest of the trace.
+    pub(crate) digest: String,
+    /// Simulated milliseconds, in all and from the healing on.
+    pub(crate) lasted: u64,
+    pub(crate) recovery: u64,
+    pub(crate) restores: u64,
+    pub(crate) aborts: u64,
+    pub(crate) declared_lost: u64,
+    /// Decisions written by each agent since the disaster.
+    pub(crate) decisions: BTreeMap<usize, u64>,
+    pub(crate) trace: Vec<String>,
+}
+
+/// What broke, and what had happened until then.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    pub(crate) what: String,
+    pub(crate) trace: Vec<String>,
+}
+
+thread_local! {
+    /// A task of a simulated host panicked: tokio keeps that to itself.
+    static PANICKED: Cell<bool> = const { Cell::new(false) };
+}
+
+fn watch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let tell = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            PANICKED.set(true);
+            tell(info);
+        }));
+    });
+}
+
+struct Stage<'a> {
+    sim: Sim<'a>,
+    shared: Shared,
+    objects: Arc<object_store::Store>,
+    now: u64,
+    acked: u64,
+    /// Links that a mishap holds, so that two never meddle with one.
+    busy: BTreeMap<(usize, Store), What>,
+    /// When hosts come back.
+    returns: BTreeMap<String, u64>,
+    _scratch: TempDir,
+}
+
+/// Plays a plot.
+pub(crate) fn play(plot: &Plot) -> Result<Played, Broken> {
+    watch_panics();
+    PANICKED.set(false);
+    fastrand::seed(plot.seed);
+    let mut stage = Stage::new(plot);
+    match stage.play(plot) {
+        Ok(recovery) => Ok(stage.played(recovery)),
+        Err(what) => Err(Broken { what, trace: stage.shared.lock().trace().to_vec() }),
+    }
+}
+
+impl Stage<'_> {
+    fn new(plot: &Plot) -> Self {
+        let shared = Shared::new(World::new(&NAMES, Dice::new(plot.seed ^ 1)));
+        let objects = Arc::new(object_store::Store::default());
+        objects.create_bucket(BUCKET);
+        let scratch = tempfile::tempdir().expect("a scratch directory can be made");
+        let mut sim = turmoil::Builder::new()
+            .tick_duration(Duration::from_millis(TICK))
+            .simulation_duration(Duration::from_secs(3600))
+            .min_message_latency(Duration::from_millis(1))
+            .max_message_latency(Duration::from_millis(plot.latency))
+            .tcp_capacity(1024)
+            .rng_seed(plot.seed)
+            .build();
+        let credentials = Credentials { access: "drill".into(), secret: "drill-secret".into() };
+        let dir = scratch.path().to_owned();
+        let service = object_server::service(Arc::clone(&objects), &credentials, dir);
+        let world = shared.clone();
+        sim.host("s3", move || stores::bucket(world.clone(), service.clone()));
+        let database = table();
+        let world = shared.clone();
+        sim.host("table", move || stores::table(world.clone(), database.clone()));
+        for (at, name) in NAMES.iter().enumerate() {
+            let dir = scratch.path().join(name);
+            std::fs::create_dir(&dir).expect("a scratch directory can be made");
+            let (shared, name) = (shared.clone(), (*name).to_owned());
+            let host = Host { shared, at, name: name.clone(), scratch: dir };
+            sim.host(name, move || host.clone().live(seats(&NAMES)));
+        }
+        Self {
+            sim,
+            shared,
+            objects,
+            now: 0,
+            acked: 0,
+            busy: BTreeMap::new(),
+            returns: BTreeMap::new(),
+            _scratch: scratch,
+        }
+    }
+
+    /// Plays all of it; how long the recovery took.
+    fn play(&mut self, plot: &Plot) -> Result<u64, String> {
+        if !plot.early {
+            self.until("the cluster comes up", COMES_UP, |stage| {
+                stage.serves() && (!plot.needs_snapshot || stage.has_snapshot())
+            })?;
+        }
+        let begun = self.now;
+        self.shared.lock().decisions.clear();
+        let mut coming = plot.mishaps.clone();
+        coming.reverse();
+        let mut going: Vec<(u64, What)> = Vec::new();
+        while !(coming.is_empty() && going.is_empty()) {
+            let (over, still): (Vec<_>, Vec<_>) =
+                going.into_iter().partition(|(end, _)| *end <= self.now);
+            over.into_iter().for_each(|(_, what)| self.ends(what));
+            going = still;
+            while let Some(Mishap { lasts, what, .. }) =
+                coming.pop_if(|mishap| begun + mishap.after <= self.now)
+            {
+                if self.begins(what) {
+                    going.push((self.now + lasts, what));
+                }
+            }
+            self.step()?;
+        }
+        self.heal();
+        let (healed, acked) = (self.now, self.acked);
+        self.until("the cluster serves again", COMES_BACK, |stage| {
+            stage.serves() && stage.acked > acked
+        })?;
+        self.shared.lock().watch_end();
+        self.verdict()?;
+        Ok(self.now - healed)
+    }
+
+    fn until(
+        &mut self,
+        what: &str,
+        patience: u64,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<(), String> {
+        let end = self.now + patience;
+        while !done(self) {
+            if self.now >= end {
+                return Err(format!("L1: within {patience} ms {what}: it does not"));
+            }
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// One step of time.
+    fn step(&mut self) -> Result<(), String> {
+        self.sim.step().map_err(|error| format!("a host ended: {error}"))?;
+        self.now += TICK;
+        let dying = std::mem::take(&mut self.shared.lock().dying);
+        for at in dying {
+            self.goes_down(NAMES[at]);
+        }
+        let back: Vec<String> = self
+            .returns
+            .iter()
+            .filter(|(_, at)| **at <= self.now)
+            .map(|(n, _)| n.clone())
+            .collect();
+        for name in back {
+            self.comes_back(&name);
+        }
+        if self.now.is_multiple_of(PUT_EVERY) && self.shared.lock().put() {
+            self.acked += 1;
+        }
+        self.verdict()
+    }
+
+    fn verdict(&self) -> Result<(), String> {
+        if PANICKED.get() {
+            return Err("a task of a simulated host panicked".to_owned());
+        }
+        self.shared.lock().broken.clone().map_or(Ok(()), Err)
+    }
+
+    fn say(&self, what: String) {
+        self.shared.lock().say_at(u128::from(self.now), what);
+    }
+
+    fn goes_down(&mut self, name: &str) {
+        if self.sim.is_host_running(name) {
+            self.say(format!("{name} goes down"));
+            self.sim.crash(name);
+        }
+        self.returns.insert(name.to_owned(), self.now + DEAD);
+    }
+
+    fn comes_back(&mut self, name: &str) {
+        self.returns.remove(name);
+        if !self.sim.is_host_running(name) {
+            self.say(format!("{name} comes back"));
+            self.sim.bounce(name);
+        }
+    }
+
+    /// A mishap begins; false: another one is at work in the same place.
+    fn begins(&mut self, what: What) -> bool {
+        if let What::Cut(at, store) | What::Mute(at, store) | What::Hold(at, store) = what {
+            if self.busy.contains_key(&(at, store)) {
+                return false;
+            }
+            self.busy.insert((at, store), what);
+        }
+        self.say(format!("{what:?} begins"));
+        match what {
+            What::Cut(at, store) => self.sim.partition(NAMES[at], host(store)),
+            What::Mute(at, store) => self.sim.partition_oneway(host(store), NAMES[at]),
+            What::Hold(at, store) => self.sim.hold(NAMES[at], host(store)),
+            What::Crash(at) => self.goes_down(NAMES[at]),
+            What::Reboot(at) => {
+                self.kill(at);
+                self.goes_down(NAMES[at]);
+            }
+            What::Fuse(at, fuse) => drop(self.shared.lock().fuses.insert(at, fuse)),
+            What::Down(store) => self.goes_down(host(store)),
+            What::Trouble(store, percent) => {
+                self.shared.lock().trouble.insert(store, percent);
+            }
+            What::Kill(at) => self.kill(at),
+            What::Isolate(at) => {
+                let mut world = self.shared.lock();
+                world.isolated.insert(at);
+                world.changed();
+            }
+            What::Wipe(at) => {
+                self.kill(at);
+                let mut world = self.shared.lock();
+                world.machines[at].volume = Default::default();
+                world.half_swapped.remove(&at);
+            }
+        }
+        true
+    }
+
+    fn kill(&self, at: usize) {
+        let mut world = self.shared.lock();
+        world.machines[at].etcd = None;
+        world.watch.stopped_healthy.remove(&at);
+        world.changed();
+    }
+
+    fn ends(&mut self, what: What) {
+        self.say(format!("{what:?} ends"));
+        match what {
+            What::Cut(at, store) => {
+                self.sim.repair(NAMES[at], host(store));
+                self.busy.remove(&(at, store));
+            }
+            What::Mute(at, store) => {
+                self.sim.repair_oneway(host(store), NAMES[at]);
+                self.busy.remove(&(at, store));
+            }
+            What::Hold(at, store) => {
+                self.sim.release(NAMES[at], host(store));
+                self.busy.remove(&(at, store));
+            }
+            What::Trouble(store, _) => drop(self.shared.lock().trouble.remove(&store)),
+            What::Isolate(at) => {
+                let mut world = self.shared.lock();
+                world.isolated.remove(&at);
+                world.changed();
+            }
+            What::Crash(_)
+            | What::Reboot(_)
+            | What::Fuse(..)
+            | What::Down(_)
+            | What::Kill(_)
+            | What::Wipe(_) => {}
+        }
+    }
+
+    /// Nothing goes wrong any more.
+    fn heal(&mut self) {
+        self.say("all is healed".to_owned());
+        self.shared.lock().fuses.clear();
+        let down: Vec<String> = self.returns.keys().cloned().collect();
+        for name in down {
+            self.comes_back(&name);
+        }
+    }
+
+    /// All members run, with one leader, open to clients, and nothing is under way.
+    fn serves(&self) -> bool {
+        let world = self.shared.lock();
+        let idle = world.ctrl().is_some_and(|ctrl| ctrl.phase == Phase::Idle && ctrl.op.is_none());
+        let voters = |store: &super::etcd::Store| {
+            store.peers().iter().filter(|peer| !peer.learner).count() == NAMES.len()
+        };
+        idle && world.machines.iter().all(|machine| {
+            let open = machine.etcd.as_ref().is_some_and(|e| !e.quarantined && e.leader.is_some());
+            open && machine.volume.member.as_ref().is_some_and(voters)
+        })
+    }
+
+    fn has_snapshot(&self) -> bool {
+        let prefix = format!("{PREFIX}/");
+        let all = Listing { prefix: &prefix, delimiter: None, after: "", limit: 1000 };
+        let page = self.objects.list(BUCKET, all);
+        page.is_ok_and(|page| page.objects.iter().any(|(key, _)| key.contains("/snap/")))
+    }
+
+    fn played(&self, recovery: u64) -> Played {
+        let world = self.shared.lock();
+        Played {
+            digest: world.digest(),
+            lasted: self.now,
+            recovery,
+            restores: world.watch.restores,
+            aborts: world.watch.aborts,
+            declared_lost: world.watch.declared_lost,
+            decisions: world.decisions.clone(),
+            trace: world.trace().to_vec(),
+        }
+    }
+}
+
+const fn host(store: Store) -> &'static str {
+    match store {
+        Store::Bucket => "s3",
+        Store::Table => "table",
+    }
+}
+
+/// An empty lock table.
+fn table() -> Database {
+    use agent::adapters::expressions::{ROW, UID};
+    let database = Database::memory().expect("SQLite in memory opens");
+    let request = json!({
+        "TableName": TABLE, "BillingMode": "PAY_PER_REQUEST",
+        "KeySchema": [
+            { "AttributeName": UID, "KeyType": "HASH" },
+            { "AttributeName": ROW, "KeyType": "RANGE" },
+        ],
+        "AttributeDefinitions": [
+            { "AttributeName": UID, "AttributeType": "S" },
+            { "AttributeName": ROW, "AttributeType": "S" },
+        ],
+    });
+    let request = serde_json::from_value(request).expect("the request is what dynoxide takes");
+    database.create_table(request).expect("the table is new");
+    database
+}
