@@ -20,7 +20,7 @@ use protocol::{
 use std::path::Path;
 
 /// How long before it is stopped an agent must have seen a quorum to have had time to say no.
-const TIME_TO_THINK: u128 = 500;
+const TIME_TO_THINK: u128 = 100;
 
 fn silent() -> EtcdError {
     EtcdError("etcd does not answer".to_owned())
@@ -180,6 +180,9 @@ impl Service for Host {
             }
             let listed = self.cluster_to_join(&world.machines);
             let empty = world.machines[self.at].volume.member.is_none();
+            if empty && start.join.is_none() {
+                return Err(ServiceError("there is no member to start".to_owned()));
+            }
             let joins = start.join.as_ref().is_some_and(|join| join.existing);
             if empty && joins && listed.is_none() {
                 return Err(ServiceError("no member answers the one that joins".to_owned()));

@@ -70,9 +70,11 @@ pub(crate) enum What {
     Hold(usize, Store),
     /// The agent ends; etcd goes on.
     Crash(usize),
+    /// The agent ends and stays away until the end.
+    Absent(usize),
     /// The machine goes down, etcd with it.
     Reboot(usize),
-    /// The agent ends at a store call.
+    /// Something becomes of the agent at a store call.
     Fuse(usize, Fuse),
     /// A store is down; its data stays.
     Down(Store),
@@ -87,7 +89,7 @@ pub(crate) enum What {
 }
 
 /// A whole plot.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Plot {
     pub(crate) seed: u64,
     /// Longest one-way latency in milliseconds.
@@ -96,6 +98,12 @@ pub(crate) struct Plot {
     pub(crate) early: bool,
     /// Wait for a snapshot first: all disks will be lost.
     pub(crate) needs_snapshot: bool,
+    /// etcds that lost one another meet again the moment an attempt begins.
+    pub(crate) reunites: bool,
+    /// This machine alone sees the attempt it took part in: another one's agent is away, and the
+    /// third's goes away the moment it begins, when their etcds meet again and serve (protocol.md
+    /// 1.4, "Impossibility").
+    pub(crate) forsaken: Option<usize>,
     pub(crate) mishaps: Vec<Mishap>,
 }
 
@@ -106,6 +114,9 @@ impl Plot {
         let latency = dice.pick(&[5, 5, 20, 60]);
         let early = dice.below(5) == 0;
         let wiped = if early { 0 } else { dice.pick(&[0, 1, 2, 2, 2, 3]) };
+        if !early && dice.below(8) == 0 {
+            return Self::forsaken(seed, latency, dice.machine());
+        }
         let mut mishaps = disaster(&mut dice, wiped, early);
         let number = dice.between(2, 8);
         for _ in 0..number {
@@ -114,15 +125,24 @@ impl Plot {
             mishaps.push(Mishap { after, lasts, what: mishap(&mut dice) });
         }
         mishaps.sort_by_key(|mishap| mishap.after);
-        Self { seed, latency, early, needs_snapshot: wiped == 3, mishaps }
+        let reunites = dice.below(2) == 0;
+        let needs_snapshot = wiped == 3;
+        Self { seed, latency, early, needs_snapshot, reunites, forsaken: None, mishaps }
     }
 
-    /// Two disks are lost, and one agent ends at a store call of its choice.
+    fn forsaken(seed: u64, latency: u64, alone: usize) -> Self {
+        let [next, last] = [1, 2].map(|further| (alone + further) % 3);
+        let what = [What::Isolate(alone), What::Isolate(next), What::Absent(last)];
+        let mishaps = what.map(|what| Mishap { after: 0, lasts: 45_000, what }).to_vec();
+        Self { seed, latency, forsaken: Some(alone), mishaps, ..Self::default() }
+    }
+
+    /// Two disks are lost, and one agent meets its fate at a store call.
     pub(crate) fn two_disks_lost(fuse: Option<(usize, Fuse)>) -> Self {
         let fuse = fuse.map(|(at, fuse)| What::Fuse(at, fuse));
         let what = [What::Wipe(1), What::Wipe(2)].into_iter().chain(fuse);
         let mishaps = what.map(|what| Mishap { after: 0, lasts: 14_000, what }).collect();
-        Self { seed: 1, latency: 5, early: false, needs_snapshot: false, mishaps }
+        Self { seed: 1, latency: 5, mishaps, ..Self::default() }
     }
 }
 
@@ -149,7 +169,7 @@ fn mishap(dice: &mut Dice) -> What {
     let (at, store) = (dice.machine(), dice.pick(&[Store::Bucket, Store::Table]));
     let fuse = Fuse {
         calls: dice.between(1, 60),
-        fate: dice.pick(&[Fate::DieBefore, Fate::DieAfter]),
+        fate: dice.pick(&[Fate::DieBefore, Fate::DieAfter, Fate::Late]),
         decisions_only: dice.below(2) == 0,
     };
     let fuse = if fuse.decisions_only { Fuse { calls: 1 + fuse.calls % 12, ..fuse } } else { fuse };

@@ -4,15 +4,13 @@
 //! Comes from a [plot](super::plot). Goes out: what happened, or the invariant that broke and when.
 
 use super::{
-    BUCKET, NAMES, PREFIX, TABLE,
+    BUCKET, NAMES, PREFIX,
     host::{Host, seats},
     plot::{Dice, Mishap, Plot, What},
     stores,
-    world::{Shared, Store, World},
+    world::{Shared, World},
 };
-use dynoxide::Database;
 use protocol::registry::Phase;
-use serde_json::json;
 use simulations::drill::object_server::{self, Credentials};
 use simulations::drill::object_store::{self, Listing};
 use std::{
@@ -33,6 +31,10 @@ const PUT_EVERY: u64 = 200;
 const COMES_UP: u64 = 60_000;
 /// How long it may take to serve again once all is healed. Longer than three attempts' cool-downs.
 const COMES_BACK: u64 = 240_000;
+/// How long an agent that goes away is away: longer than a silent member is waited for.
+const AWAY: u64 = 40_000;
+/// How long what a fuse holds back is held: another agent leads by then.
+const LATE: u64 = 7_000;
 /// How long an agent that died stays dead.
 const DEAD: u64 = 1_500;
 
@@ -81,8 +83,8 @@ struct Stage<'a> {
     objects: Arc<object_store::Store>,
     now: u64,
     acked: u64,
-    /// Links that a mishap holds, so that two never meddle with one.
-    busy: BTreeMap<(usize, Store), What>,
+    /// What is under way, and when it ends.
+    going: Vec<(u64, What)>,
     /// When hosts come back.
     returns: BTreeMap<String, u64>,
     _scratch: TempDir,
@@ -119,7 +121,7 @@ impl Stage<'_> {
         let service = object_server::service(Arc::clone(&objects), &credentials, dir);
         let world = shared.clone();
         sim.host("s3", move || stores::bucket(world.clone(), service.clone()));
-        let database = table();
+        let database = stores::empty_table();
         let world = shared.clone();
         sim.host("table", move || stores::table(world.clone(), database.clone()));
         for (at, name) in NAMES.iter().enumerate() {
@@ -135,7 +137,7 @@ impl Stage<'_> {
             objects,
             now: 0,
             acked: 0,
-            busy: BTreeMap::new(),
+            going: Vec::new(),
             returns: BTreeMap::new(),
             _scratch: scratch,
         }
@@ -149,20 +151,23 @@ impl Stage<'_> {
             })?;
         }
         let begun = self.now;
+        {
+            let mut world = self.shared.lock();
+            world.reunites = plot.reunites;
+            world.forsaken = plot.forsaken;
+        }
         self.shared.lock().decisions.clear();
         let mut coming = plot.mishaps.clone();
         coming.reverse();
-        let mut going: Vec<(u64, What)> = Vec::new();
-        while !(coming.is_empty() && going.is_empty()) {
-            let (over, still): (Vec<_>, Vec<_>) =
-                going.into_iter().partition(|(end, _)| *end <= self.now);
+        while !(coming.is_empty() && self.going.is_empty()) {
+            let now = self.now;
+            let over: Vec<_> = self.going.extract_if(.., |(end, _)| *end <= now).collect();
             over.into_iter().for_each(|(_, what)| self.ends(what));
-            going = still;
             while let Some(Mishap { lasts, what, .. }) =
                 coming.pop_if(|mishap| begun + mishap.after <= self.now)
             {
                 if self.begins(what) {
-                    going.push((self.now + lasts, what));
+                    self.going.push((self.now + lasts, what));
                 }
             }
             self.step()?;
@@ -199,7 +204,14 @@ impl Stage<'_> {
         self.now += TICK;
         let dying = std::mem::take(&mut self.shared.lock().dying);
         for at in dying {
-            self.goes_down(NAMES[at]);
+            self.goes_down(NAMES[at], DEAD);
+        }
+        for (at, store) in std::mem::take(&mut self.shared.lock().late) {
+            self.going.push((self.now + LATE, What::Hold(at, store)));
+        }
+        let leaving = std::mem::take(&mut self.shared.lock().leaving);
+        for at in leaving {
+            self.goes_down(NAMES[at], AWAY);
         }
         let back: Vec<String> = self
             .returns
@@ -227,12 +239,12 @@ impl Stage<'_> {
         self.shared.lock().say_at(u128::from(self.now), what);
     }
 
-    fn goes_down(&mut self, name: &str) {
+    fn goes_down(&mut self, name: &str, lasts: u64) {
         if self.sim.is_host_running(name) {
             self.say(format!("{name} goes down"));
             self.sim.crash(name);
+            self.returns.insert(name.to_owned(), self.now + lasts);
         }
-        self.returns.insert(name.to_owned(), self.now + DEAD);
     }
 
     fn comes_back(&mut self, name: &str) {
@@ -245,24 +257,24 @@ impl Stage<'_> {
 
     /// A mishap begins; false: another one is at work in the same place.
     fn begins(&mut self, what: What) -> bool {
-        if let What::Cut(at, store) | What::Mute(at, store) | What::Hold(at, store) = what {
-            if self.busy.contains_key(&(at, store)) {
-                return false;
-            }
-            self.busy.insert((at, store), what);
+        if let What::Cut(at, store) | What::Mute(at, store) | What::Hold(at, store) = what
+            && !self.shared.lock().busy.insert((at, store))
+        {
+            return false;
         }
         self.say(format!("{what:?} begins"));
         match what {
-            What::Cut(at, store) => self.sim.partition(NAMES[at], host(store)),
-            What::Mute(at, store) => self.sim.partition_oneway(host(store), NAMES[at]),
-            What::Hold(at, store) => self.sim.hold(NAMES[at], host(store)),
-            What::Crash(at) => self.goes_down(NAMES[at]),
+            What::Cut(at, store) => self.sim.partition(NAMES[at], store.host()),
+            What::Mute(at, store) => self.sim.partition_oneway(store.host(), NAMES[at]),
+            What::Hold(at, store) => self.sim.hold(NAMES[at], store.host()),
+            What::Crash(at) => self.goes_down(NAMES[at], DEAD),
+            What::Absent(at) => self.goes_down(NAMES[at], AWAY),
             What::Reboot(at) => {
                 self.kill(at);
-                self.goes_down(NAMES[at]);
+                self.goes_down(NAMES[at], DEAD);
             }
             What::Fuse(at, fuse) => drop(self.shared.lock().fuses.insert(at, fuse)),
-            What::Down(store) => self.goes_down(host(store)),
+            What::Down(store) => self.goes_down(store.host(), DEAD),
             What::Trouble(store, percent) => {
                 self.shared.lock().trouble.insert(store, percent);
             }
@@ -293,16 +305,16 @@ impl Stage<'_> {
         self.say(format!("{what:?} ends"));
         match what {
             What::Cut(at, store) => {
-                self.sim.repair(NAMES[at], host(store));
-                self.busy.remove(&(at, store));
+                self.sim.repair(NAMES[at], store.host());
+                self.shared.lock().busy.remove(&(at, store));
             }
             What::Mute(at, store) => {
-                self.sim.repair_oneway(host(store), NAMES[at]);
-                self.busy.remove(&(at, store));
+                self.sim.repair_oneway(store.host(), NAMES[at]);
+                self.shared.lock().busy.remove(&(at, store));
             }
             What::Hold(at, store) => {
-                self.sim.release(NAMES[at], host(store));
-                self.busy.remove(&(at, store));
+                self.sim.release(NAMES[at], store.host());
+                self.shared.lock().busy.remove(&(at, store));
             }
             What::Trouble(store, _) => drop(self.shared.lock().trouble.remove(&store)),
             What::Isolate(at) => {
@@ -310,6 +322,7 @@ impl Stage<'_> {
                 world.isolated.remove(&at);
                 world.changed();
             }
+            What::Absent(at) => self.comes_back(NAMES[at]),
             What::Crash(_)
             | What::Reboot(_)
             | What::Fuse(..)
@@ -362,31 +375,4 @@ impl Stage<'_> {
             trace: world.trace().to_vec(),
         }
     }
-}
-
-const fn host(store: Store) -> &'static str {
-    match store {
-        Store::Bucket => "s3",
-        Store::Table => "table",
-    }
-}
-
-/// An empty lock table.
-fn table() -> Database {
-    use agent::adapters::expressions::{ROW, UID};
-    let database = Database::memory().expect("SQLite in memory opens");
-    let request = json!({
-        "TableName": TABLE, "BillingMode": "PAY_PER_REQUEST",
-        "KeySchema": [
-            { "AttributeName": UID, "KeyType": "HASH" },
-            { "AttributeName": ROW, "KeyType": "RANGE" },
-        ],
-        "AttributeDefinitions": [
-            { "AttributeName": UID, "AttributeType": "S" },
-            { "AttributeName": ROW, "AttributeType": "S" },
-        ],
-    });
-    let request = serde_json::from_value(request).expect("the request is what dynoxide takes");
-    database.create_table(request).expect("the table is new");
-    database
 }

@@ -83,6 +83,25 @@ pub(crate) async fn table(shared: Shared, database: Database) -> turmoil::Result
     serve(answer).await
 }
 
+/// An empty lock table.
+pub(crate) fn empty_table() -> Database {
+    let database = Database::memory().expect("SQLite in memory opens");
+    let request = json!({
+        "TableName": super::TABLE, "BillingMode": "PAY_PER_REQUEST",
+        "KeySchema": [
+            { "AttributeName": UID, "KeyType": "HASH" },
+            { "AttributeName": ROW, "KeyType": "RANGE" },
+        ],
+        "AttributeDefinitions": [
+            { "AttributeName": UID, "AttributeType": "S" },
+            { "AttributeName": ROW, "AttributeType": "S" },
+        ],
+    });
+    let request = serde_json::from_value(request).expect("the request is what dynoxide takes");
+    database.create_table(request).expect("the table is new");
+    database
+}
+
 fn plain<B>(status: StatusCode, body: B) -> io::Result<Response<B>> {
     let answer = Response::builder().status(status);
     answer.header("content-type", "application/x-amz-json-1.0").body(body).map_err(io::Error::other)

@@ -75,6 +75,14 @@ impl World {
         if epoch(new) < epoch(old) {
             self.violate(format!("S9: the epoch fell from {} to {}", epoch(old), epoch(new)));
         }
+        let decision =
+            |ctrl: &Ctrl| Ctrl { version: 0, lease: None, op_id: String::new(), ..ctrl.clone() };
+        if decision(new) != decision(old) && new.version != old.version + 1 {
+            self.violate(format!(
+                "S9: {:?} was written over what its author had not read",
+                new.phase
+            ));
+        }
         if new.inc < old.inc || new.attempt < old.attempt || new.version < old.version {
             self.violate(format!("S11: inc {} attempt {} fell", old.inc, old.attempt));
         }
@@ -116,20 +124,26 @@ impl World {
         self.watch_blocking(old, records);
     }
 
-    /// S5, S7: each fence that counts is a promise that stands, and they leave no quorum.
+    /// S5, S7, S8: each fence that counts is a promise that stands, they leave no quorum, and what
+    /// is intact would not have made one.
     fn watch_blocking(&mut self, old: &Ctrl, records: &Records) {
         let counts = |fence: &&Fence| fence.inc == old.inc && fence.attempt == old.attempt;
         let mut fenced = BTreeSet::new();
+        let mut intact = 0;
         let mut breaches = Vec::new();
         for (slot, record) in &records.slots {
             let Some(fence) = record.fence.as_ref().filter(counts) else { continue };
             fenced.extend(record.ran.as_ref().map(|ran| ran.member_id));
+            intact += usize::from(fence.kind == Evidence::Consent && fence.log.is_some());
             let machine = self.machines.iter().find(|machine| machine.instance == fence.instance);
             if let Some(machine) = machine.filter(|_| fence.kind != Evidence::Attested)
                 && let Some(breach) = broken_promise(machine, fence)
             {
                 breaches.push(format!("S5: slot {slot} counts for a commit, but {breach}"));
             }
+        }
+        if old.is_guarded() && intact >= quorum(old.members.len()) {
+            breaches.push(format!("S8: {intact} intact members only had to be started again"));
         }
         let free = |voters: &[MemberId]| voters.iter().filter(|id| !fenced.contains(id)).count();
         for store in self.machines.iter().filter_map(|machine| machine.volume.member.as_ref()) {

@@ -4,7 +4,10 @@
 //! client the SDK itself is built on. Here, where a call leaves the agent, is also where it dies: a
 //! lit [fuse](super::world::Fuse) ends it between any two store calls.
 
-use super::world::{Fate, Shared};
+use super::{
+    NAMES,
+    world::{Fate, Shared, Store},
+};
 use agent::adapters::aws::{self, Transport};
 use aws_sdk_s3::primitives::SdkBody;
 use aws_smithy_async::time::TimeSource;
@@ -119,14 +122,17 @@ impl HttpConnector for Wire {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let wire = self.clone();
         HttpConnectorFuture::new(async move {
-            let does = match request.headers().get("x-amz-target") {
-                Some(target) => format!("{} table", target.rsplit('.').next().unwrap_or(target)),
-                None => format!("{} {}", request.method(), kind(request.uri())),
+            let (store, does) = match request.headers().get("x-amz-target") {
+                Some(target) => (Store::Table, target.rsplit('.').next().unwrap_or(target).into()),
+                None => (Store::Bucket, format!("{} {}", request.method(), kind(request.uri()))),
             };
-            let fate = wire.shared.lock().call(wire.at, &does);
+            let fate = wire.shared.lock().call(wire.at, store, &does);
             if fate == Fate::DieBefore {
                 wire.shared.lock().die(wire.at);
                 return std::future::pending().await;
+            }
+            if fate == Fate::Late {
+                turmoil::hold(NAMES[wire.at], store.host());
             }
             let answer = wire.send(request).await;
             if fate == Fate::DieAfter {

@@ -13,7 +13,7 @@ use super::{
 };
 use protocol::{
     cluster::{ClusterId, MemberId},
-    registry::{Ctrl, Records},
+    registry::{Ctrl, Phase, Records},
 };
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -44,6 +44,16 @@ pub(crate) enum Store {
     Table,
 }
 
+impl Store {
+    /// The name of its host.
+    pub(crate) const fn host(self) -> &'static str {
+        match self {
+            Self::Bucket => "s3",
+            Self::Table => "table",
+        }
+    }
+}
+
 /// What becomes of the agent that makes a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -52,6 +62,8 @@ pub(crate) enum Fate {
     DieBefore,
     /// It is made, and the answer never heard.
     DieAfter,
+    /// The agent lives on; the call, and all it says to that store from then on, arrives late.
+    Late,
 }
 
 /// How a store treats the next request.
@@ -64,7 +76,7 @@ pub(crate) enum Mood {
     Forget,
 }
 
-/// Ends an agent at its so-and-so-manieth store call from now.
+/// What becomes of an agent at its so-and-so-manieth store call from now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fuse {
     pub(crate) calls: u64,
@@ -83,7 +95,17 @@ pub(crate) struct World {
     pub(crate) half_swapped: BTreeMap<usize, String>,
     /// Machines whose etcd reaches no other.
     pub(crate) isolated: BTreeSet<usize>,
+    /// They reach one another again the moment an attempt begins.
+    pub(crate) reunites: bool,
+    /// Who will be alone with the first attempt that begins.
+    pub(crate) forsaken: Option<usize>,
+    /// Agents that go away at the next step, for long.
+    pub(crate) leaving: Vec<usize>,
     pub(crate) fuses: BTreeMap<usize, Fuse>,
+    /// Links that a mishap has in its hands, so that two never meddle with one.
+    pub(crate) busy: BTreeSet<(usize, Store)>,
+    /// Links that a fuse has just begun to hold.
+    pub(crate) late: Vec<(usize, Store)>,
     /// Agents that end at the next step.
     pub(crate) dying: Vec<usize>,
     /// Of a hundred requests, so many meet trouble at this store.
@@ -106,7 +128,12 @@ impl World {
             broken: None,
             half_swapped: BTreeMap::new(),
             isolated: BTreeSet::new(),
+            reunites: false,
+            forsaken: None,
+            leaving: Vec::new(),
             fuses: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            late: Vec::new(),
             dying: Vec::new(),
             trouble: BTreeMap::new(),
             decisions: BTreeMap::new(),
@@ -150,9 +177,9 @@ impl World {
     }
 
     /// The agent on machine `at` makes a store call.
-    pub(crate) fn call(&mut self, at: usize, does: &str) -> Fate {
+    pub(crate) fn call(&mut self, at: usize, store: Store, does: &str) -> Fate {
         let who = self.machines[at].name.clone();
-        self.say(&who, does);
+        self.say(&who, format!("> {does}"));
         let writes = ["PUT", "UpdateItem", "TransactWriteItems"];
         let decides = writes.iter().any(|verb| does.starts_with(verb)) && !does.contains("votes");
         if decides {
@@ -168,7 +195,15 @@ impl World {
         }
         let fate = fuse.fate;
         self.fuses.remove(&at);
-        fate
+        if fate != Fate::Late {
+            return fate;
+        }
+        if !self.busy.insert((at, store)) {
+            return Fate::Live;
+        }
+        self.say(&who, "what it says arrives late");
+        self.late.push((at, store));
+        Fate::Late
     }
 
     /// The agent on machine `at` is no more, as of the next step.
@@ -191,7 +226,20 @@ impl World {
     /// The table's records of `uid` after a write.
     pub(crate) fn wrote(&mut self, uid: String, after: Records) {
         self.watch_write(uid, after);
-        self.watch_clusters();
+        if self.ctrl().is_some_and(|ctrl| ctrl.phase == Phase::Fencing) {
+            self.attempt_begins();
+        }
+        self.changed();
+    }
+
+    fn attempt_begins(&mut self) {
+        if self.reunites {
+            self.isolated.clear();
+        }
+        if let Some(alone) = self.forsaken.take() {
+            self.isolated.retain(|at| *at == alone);
+            self.leaving.push((alone + 1) % self.machines.len());
+        }
     }
 
     /// The decision head of the cluster that lives.
