@@ -104,6 +104,9 @@ pub(crate) struct Plot {
     /// third's goes away the moment it begins, when their etcds meet again and serve (protocol.md
     /// 1.4, "Impossibility").
     pub(crate) forsaken: Option<usize>,
+    /// What the others say to the table arrives late once an attempt begins: its leader is alone
+    /// with its own fence, and hears their votes all the same.
+    pub(crate) unheard: bool,
     pub(crate) mishaps: Vec<Mishap>,
 }
 
@@ -115,7 +118,12 @@ impl Plot {
         let early = dice.below(5) == 0;
         let wiped = if early { 0 } else { dice.pick(&[0, 1, 2, 2, 2, 3]) };
         if !early && dice.below(8) == 0 {
-            return Self::forsaken(seed, latency, dice.machine());
+            let alone = dice.machine();
+            return if dice.below(2) == 0 {
+                Self::forsaken(seed, latency, alone)
+            } else {
+                Self::unheard(seed, latency)
+            };
         }
         let mut mishaps = disaster(&mut dice, wiped, early);
         let number = dice.between(2, 8);
@@ -127,7 +135,13 @@ impl Plot {
         mishaps.sort_by_key(|mishap| mishap.after);
         let reunites = dice.below(2) == 0;
         let needs_snapshot = wiped == 3;
-        Self { seed, latency, early, needs_snapshot, reunites, forsaken: None, mishaps }
+        Self { seed, latency, early, needs_snapshot, reunites, mishaps, ..Self::default() }
+    }
+
+    fn unheard(seed: u64, latency: u64) -> Self {
+        let apart = |at| Mishap { after: 0, lasts: 20_000, what: What::Isolate(at) };
+        let mishaps = [0, 1, 2].map(apart).to_vec();
+        Self { seed, latency, unheard: true, mishaps, ..Self::default() }
     }
 
     fn forsaken(seed: u64, latency: u64, alone: usize) -> Self {

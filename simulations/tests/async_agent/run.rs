@@ -155,6 +155,7 @@ impl Stage<'_> {
             let mut world = self.shared.lock();
             world.reunites = plot.reunites;
             world.forsaken = plot.forsaken;
+            world.unheard = plot.unheard;
         }
         self.shared.lock().decisions.clear();
         let mut coming = plot.mishaps.clone();

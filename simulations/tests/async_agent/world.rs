@@ -99,6 +99,8 @@ pub(crate) struct World {
     pub(crate) reunites: bool,
     /// Who will be alone with the first attempt that begins.
     pub(crate) forsaken: Option<usize>,
+    /// The leader of the first attempt that begins is the only one whom the table hears in time.
+    pub(crate) unheard: bool,
     /// Agents that go away at the next step, for long.
     pub(crate) leaving: Vec<usize>,
     pub(crate) fuses: BTreeMap<usize, Fuse>,
@@ -130,6 +132,7 @@ impl World {
             isolated: BTreeSet::new(),
             reunites: false,
             forsaken: None,
+            unheard: false,
             leaving: Vec::new(),
             fuses: BTreeMap::new(),
             busy: BTreeSet::new(),
@@ -239,6 +242,15 @@ impl World {
         if let Some(alone) = self.forsaken.take() {
             self.isolated.retain(|at| *at == alone);
             self.leaving.push((alone + 1) % self.machines.len());
+        }
+        if std::mem::take(&mut self.unheard) {
+            let leads =
+                self.ctrl().and_then(|ctrl| Some(usize::from(ctrl.lease.as_ref()?.holder.0)));
+            for at in (0..self.machines.len()).filter(|at| Some(*at) != leads) {
+                turmoil::hold(self.machines[at].name.as_str(), Store::Table.host());
+                self.busy.insert((at, Store::Table));
+                self.late.push((at, Store::Table));
+            }
         }
     }
 
