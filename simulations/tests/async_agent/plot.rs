@@ -139,7 +139,7 @@ impl Plot {
     }
 
     fn unheard(seed: u64, latency: u64) -> Self {
-        let apart = |at| Mishap { after: 0, lasts: 20_000, what: What::Isolate(at) };
+        let apart = |at| Mishap { after: 0, lasts: 35_000, what: What::Isolate(at) };
         let mishaps = [0, 1, 2].map(apart).to_vec();
         Self { seed, latency, unheard: true, mishaps, ..Self::default() }
     }

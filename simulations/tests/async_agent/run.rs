@@ -33,8 +33,6 @@ const COMES_UP: u64 = 60_000;
 const COMES_BACK: u64 = 240_000;
 /// How long an agent that goes away is away: longer than a silent member is waited for.
 const AWAY: u64 = 40_000;
-/// How long what a fuse holds back is held: another agent leads by then.
-const LATE: u64 = 7_000;
 /// How long an agent that died stays dead.
 const DEAD: u64 = 1_500;
 
@@ -207,8 +205,9 @@ impl Stage<'_> {
         for at in dying {
             self.goes_down(NAMES[at], DEAD);
         }
-        for (at, store) in std::mem::take(&mut self.shared.lock().late) {
-            self.going.push((self.now + LATE, What::Hold(at, store)));
+        let late = std::mem::take(&mut self.shared.lock().late);
+        for (at, store, lasts) in late {
+            self.going.push((self.now + lasts, What::Hold(at, store)));
         }
         let leaving = std::mem::take(&mut self.shared.lock().leaving);
         for at in leaving {

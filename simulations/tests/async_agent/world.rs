@@ -22,6 +22,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+/// How long what a fuse holds back is held: another agent leads by then.
+const LATE: u64 = 7_000;
+/// How long agents are unheard: longer than a silent member is waited for.
+const UNHEARD: u64 = 26_000;
+
 /// The world, shared by all simulated hosts; one thread runs them all.
 #[derive(Clone)]
 pub(crate) struct Shared(Arc<Mutex<World>>);
@@ -106,8 +111,8 @@ pub(crate) struct World {
     pub(crate) fuses: BTreeMap<usize, Fuse>,
     /// Links that a mishap has in its hands, so that two never meddle with one.
     pub(crate) busy: BTreeSet<(usize, Store)>,
-    /// Links that a fuse has just begun to hold.
-    pub(crate) late: Vec<(usize, Store)>,
+    /// Links that have just begun to be held, and for how many milliseconds they are.
+    pub(crate) late: Vec<(usize, Store, u64)>,
     /// Agents that end at the next step.
     pub(crate) dying: Vec<usize>,
     /// Of a hundred requests, so many meet trouble at this store.
@@ -205,7 +210,7 @@ impl World {
             return Fate::Live;
         }
         self.say(&who, "what it says arrives late");
-        self.late.push((at, store));
+        self.late.push((at, store, LATE));
         Fate::Late
     }
 
@@ -249,7 +254,7 @@ impl World {
             for at in (0..self.machines.len()).filter(|at| Some(*at) != leads) {
                 turmoil::hold(self.machines[at].name.as_str(), Store::Table.host());
                 self.busy.insert((at, Store::Table));
-                self.late.push((at, Store::Table));
+                self.late.push((at, Store::Table, UNHEARD));
             }
         }
     }
