@@ -37,6 +37,7 @@ pub(crate) struct Host {
     pub(crate) at: usize,
     pub(crate) name: String,
     pub(crate) scratch: PathBuf,
+    pub(crate) min_members: Option<usize>,
 }
 
 /// Simulated time passes.
@@ -88,7 +89,8 @@ impl Host {
             nonce: Nonce(format!("{}-{life}", self.name)),
             name: self.name.clone(),
         };
-        let agent = Agent::new(policy(seats), identity, ports, self.site(instance));
+        let agent =
+            Agent::new(policy(seats, self.min_members), identity, ports, self.site(instance));
         let (_ask, asked) = mpsc::channel(1);
         let (_stop, stopped) = oneshot::channel();
         tokio::select! {
@@ -138,12 +140,12 @@ impl Host {
     }
 }
 
-fn policy(seats: Vec<Seat>) -> Policy {
+fn policy(seats: Vec<Seat>, min_members: Option<usize>) -> Policy {
     Policy {
         timers: timers(),
         mode: Mode::Automatic,
         threshold: Threshold::Quorum,
-        min_members: None,
+        min_members,
         max_loss: None,
         seats,
         bootstrap: true,

@@ -138,6 +138,11 @@ impl Plot {
         Self { seed, latency, early, needs_snapshot, reunites, mishaps, ..Self::default() }
     }
 
+    /// Where a leader is left alone, it may restore alone: nothing but the fences keeps it from that.
+    pub(crate) fn min_members(&self) -> Option<usize> {
+        (self.unheard || self.forsaken.is_some()).then_some(1)
+    }
+
     fn unheard(seed: u64, latency: u64) -> Self {
         let apart = |at| Mishap { after: 0, lasts: 35_000, what: What::Isolate(at) };
         let mishaps = [0, 1, 2].map(apart).to_vec();

@@ -126,7 +126,8 @@ impl Stage<'_> {
             let dir = scratch.path().join(name);
             std::fs::create_dir(&dir).expect("a scratch directory can be made");
             let (shared, name) = (shared.clone(), (*name).to_owned());
-            let host = Host { shared, at, name: name.clone(), scratch: dir };
+            let min_members = plot.min_members();
+            let host = Host { shared, at, name: name.clone(), scratch: dir, min_members };
             sim.host(name, move || host.clone().live(seats(&NAMES)));
         }
         Self {
