@@ -105,7 +105,7 @@ pub fn start_fencing(ctrl: &Ctrl) -> Change {
         resume,
         request,
         parked: None,
-        approved: None,
+        approved: Vec::new(),
         ..ctrl.clone()
     };
     by_leader("start fencing", ctrl, extra, after)
@@ -150,7 +150,7 @@ fn incarnation(ctrl: &Ctrl, plan: &Plan, pin: &Pin) -> Ctrl {
         intent: None,
         drift: None,
         parked: None,
-        approved: None,
+        approved: Vec::new(),
         resume: None,
         aborts: 0,
         ..ctrl.clone()
@@ -185,7 +185,7 @@ pub fn abort(ctrl: &Ctrl) -> Change {
         aborted: Some(InAttempt { inc: ctrl.inc, attempt: ctrl.attempt }),
         request: if carried { None } else { ctrl.request.clone() },
         parked: None,
-        approved: None,
+        approved: Vec::new(),
         aborts: ctrl.aborts.saturating_add(1),
         ..ctrl.clone()
     };

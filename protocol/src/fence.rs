@@ -179,12 +179,27 @@ fn is_blocked(config: &[MemberId], fenced: &BTreeSet<MemberId>) -> bool {
 
 /// The best survivor's log by raft's own rule: highest (last term, last index); the lower seat
 /// of equals (protocol.md 1.8, Recovery source).
+///
+/// etcd can't be forced into a new cluster on the data of a member that its own log leaves out
+/// (`removed all voters`). Where another log ends in the same term and not before that one's commit, it
+/// holds by log matching all that the member knew to be committed, and stands for it.
 pub fn best_log(ctrl: &Ctrl, records: &Records, intact: &[Slot]) -> Option<(Slot, LogSummary)> {
-    let logs = intact.iter().filter_map(|slot| Some((*slot, valid(ctrl, records, *slot)?.log?)));
-    logs.max_by(|(slot, log), (other, rival)| {
+    let logs: Vec<(Slot, LogSummary)> =
+        intact.iter().filter_map(|slot| Some((*slot, valid(ctrl, records, *slot)?.log?))).collect();
+    let best_of = |logs: &mut dyn Iterator<Item = &(Slot, LogSummary)>| {
         let key = |log: &LogSummary| (log.last_term, log.last_index);
-        key(log).cmp(&key(rival)).then(other.cmp(slot))
-    })
+        logs.max_by(|(slot, log), (other, rival)| key(log).cmp(&key(rival)).then(other.cmp(slot)))
+            .cloned()
+    };
+    let is_voter = |(slot, log): &&(Slot, LogSummary)| {
+        members_at(ctrl, records, *slot).iter().any(|id| log.in_force.contains(id))
+    };
+    let (slot, best) = best_of(&mut logs.iter())?;
+    let stands_for_it = |(_, log): &(Slot, LogSummary)| {
+        log.last_term == best.last_term && log.last_index >= best.commit
+    };
+    let voter = best_of(&mut logs.iter().filter(is_voter)).filter(stands_for_it);
+    Some(voter.unwrap_or((slot, best)))
 }
 
 #[cfg(test)]
@@ -197,6 +212,7 @@ mod tests {
     };
     use alloc::vec;
 
+    const A: Member = Member { slot: Slot(0), id: MemberId(0xa) };
     const B: Member = Member { slot: Slot(1), id: MemberId(0xb) };
     const C: Member = Member { slot: Slot(2), id: MemberId(0xc) };
     /// Takes the place of the member that was on seat 0.
@@ -278,6 +294,25 @@ mod tests {
             [L.slot, B.slot],
             "a learner's log is worth salvaging all the same"
         );
+    }
+
+    #[test]
+    fn a_log_that_leaves_its_own_member_out_is_stood_for_by_another() {
+        let (old, new): (&[Member], &[Member]) = (&[A, B, C], &[B, C]);
+        let longest = LogSummary { last_index: 12, commit: 10, ..log(&[new]) };
+        let best = |index, term| {
+            let shorter = LogSummary { last_index: index, last_term: term, ..log(&[old]) };
+            let slots = vec![
+                fenced(A, Evidence::Consent, Some(longest.clone())),
+                fenced(B, Evidence::Consent, Some(shorter)),
+            ];
+            let ctrl = Ctrl { members: vec![A, B, C], intent: None, op: None, ..promoting() };
+            let records = Records { ctrl: Some(ctrl.clone()), slots };
+            best_log(&ctrl, &records, &[A.slot, B.slot]).map(|(slot, _)| slot)
+        };
+        assert_eq!(best(10, 2), Some(B.slot), "it holds all that A knew to be committed");
+        assert_eq!(best(9, 2), Some(A.slot), "entry 10 is nowhere else");
+        assert_eq!(best(10, 1), Some(A.slot), "another term's entries may be others");
     }
 
     #[test]

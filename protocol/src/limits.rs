@@ -12,9 +12,12 @@ pub const SLOTS_MAX: usize = 9;
 pub const ABORTS_PER_WINDOW: u32 = 3;
 /// Least `--bump-revision` of a restore (etcd.md 3.2; the customary value).
 pub const BUMP_MIN: u64 = 1_000_000_000;
-/// Highest revision that anybody is believed: etcd counts in int64, and 2^62 leaves room for some
+/// Highest revision that a vote is believed: etcd counts in int64, and 2^62 leaves room for some
 /// 4 * 10^9 restores with their bumps. A vote may say anything (protocol.md S21).
 pub const REVISION_MAX: u64 = 1 << 62;
+/// Highest revision of a snapshot that may be restored: with its bump it still fits into int64. Well
+/// above [`REVISION_MAX`], since a vote that claims as much moves all later revisions beyond it.
+pub const REVISION_END: u64 = i64::MAX as u64 - 2 * BUMP_MIN;
 /// Copies of a member's data that etcd must refuse before the data counts as lost, or as not to be
 /// salvaged (protocol.md 1.4 "When data is lost").
 pub const REFUSALS: u32 = 3;

@@ -82,8 +82,8 @@ pub struct Ctrl {
     pub aborts: u32,
     /// What a parked attempt waits for.
     pub parked: Option<Parked>,
-    /// The operator's consent to what the attempt was parked for.
-    pub approved: Option<Approval>,
+    /// The operator's consents: to each of what the attempt was parked for.
+    pub approved: Vec<Approval>,
     /// Tag of the write that made this version.
     pub op_id: String,
 }
@@ -455,7 +455,7 @@ impl Ctrl {
             paused: None,
             aborts: 0,
             parked: None,
-            approved: None,
+            approved: Vec::new(),
             op_id: String::new(),
         }
     }

@@ -7,7 +7,7 @@
 //! first and the salvage is one more snapshot (protocol.md 1.8, Recovery source).
 
 use crate::{
-    limits::{BUMP_MIN, FALLBACKS_MAX, REVISION_MAX},
+    limits::{BUMP_MIN, FALLBACKS_MAX, REVISION_END},
     manifest::Manifest,
     registry::{Ctrl, Pin, Source},
 };
@@ -93,7 +93,7 @@ fn newest_first<'a>(
 ) -> Vec<&'a Manifest> {
     let is_usable = |manifest: &&Manifest| {
         let ours = manifest.uid == ctrl.uid && manifest.inc == inc;
-        ours && manifest.revision <= REVISION_MAX && !bad.contains(&manifest.sha256)
+        ours && manifest.revision <= REVISION_END && !bad.contains(&manifest.sha256)
     };
     let mut usable: Vec<&Manifest> = catalogue.iter().filter(is_usable).collect();
     usable.sort_by(|one, other| {
@@ -135,7 +135,7 @@ pub fn again(source: &Source, highest_seen: u64) -> Source {
 }
 
 fn bump(revision: u64, highest_seen: u64) -> u64 {
-    highest_seen.min(REVISION_MAX + BUMP_MIN).saturating_sub(revision).saturating_add(BUMP_MIN)
+    highest_seen.min(REVISION_END).saturating_sub(revision).saturating_add(BUMP_MIN)
 }
 
 #[cfg(test)]
@@ -153,5 +153,19 @@ mod tests {
         let once = Source { object, revision: 10, bump: BUMP_MIN, live_keys: None, size: 0 };
         let twice = again(&once, 0);
         assert!(twice.revision + twice.bump > once.revision + once.bump);
+    }
+
+    #[test]
+    fn what_the_highest_vote_leads_to_can_still_be_restored_and_again() {
+        let shown = |source: &Source| source.revision + source.bump;
+        let object = Some(Pin { key: "k".into(), sha256: crate::cluster::Digest::of(b"") });
+        let bump = bump(10, crate::limits::REVISION_MAX);
+        let mut source = Source { object, revision: 10, bump, live_keys: None, size: 0 };
+        assert!(shown(&source) <= REVISION_END, "its own snapshots are candidates");
+        for _ in 0..1000 {
+            let next = again(&source, crate::limits::REVISION_MAX);
+            assert!(shown(&next) > shown(&source), "S24");
+            source = next;
+        }
     }
 }

@@ -102,4 +102,5 @@ stories! {
     s72_voter_added_by_hand "72-voter-added-by-hand.txt",
     s73_attested_machine_returns "73-attested-machine-returns.txt",
     s74_named_like_another "74-named-like-another.txt",
+    s75_attested_after_its_successor_speaks "75-attested-after-its-successor-speaks.txt",
 }

@@ -7,7 +7,7 @@
 
 mod records;
 
-use protocol::{cluster::Digest, wire};
+use protocol::{cluster::Digest, registry::SlotRecord, wire};
 use serde_json::{Map, Value};
 use std::{fmt::Debug, fs, path::PathBuf};
 
@@ -47,6 +47,17 @@ fn row<T: PartialEq + Debug>(
     assert_eq!(encoded, stored, "{name}");
 }
 
+/// A learner's seat that was fenced before its first entry came: its log knows no configuration.
+fn fenced_learner() -> SlotRecord {
+    let mut slot = records::full_slot();
+    if let Some(log) = slot.fence.as_mut().and_then(|fence| fence.log.as_mut()) {
+        (log.last_term, log.last_index, log.commit) = (0, 0, 0);
+        log.in_force.clear();
+        log.configs.clear();
+    }
+    slot
+}
+
 #[test]
 fn files() {
     file("cluster_v1.json", &records::cluster(), wire::encode_cluster, wire::parse_cluster);
@@ -79,4 +90,5 @@ fn rows() {
     row("ctrl_v1_minimal.json", &records::minimal_ctrl(), wire::encode_ctrl, wire::parse_ctrl);
     row("slot_v1_full.json", &records::full_slot(), wire::encode_slot, wire::parse_slot);
     row("slot_v1_minimal.json", &records::minimal_slot(), wire::encode_slot, wire::parse_slot);
+    row("slot_v1_learner.json", &fenced_learner(), wire::encode_slot, wire::parse_slot);
 }

@@ -134,7 +134,9 @@ impl Scene<'_> {
             let change = change::fence_own(self.slot, &self.mine, fence);
             return Step::act(Effect::Write(change), Code::Fencing, "fenced: its data is lost");
         }
-        let readable = matches!(self.data().log, LogState::Present { .. })
+        // F2: the fence stands for the member that ran here; another's log says nothing of that one
+        let its_own = |id| self.mine.ran.as_ref().is_some_and(|ran| ran.member_id == id);
+        let readable = matches!(self.data().log, LogState::Present { member_id, .. } if its_own(member_id))
             && self.data_inc() == Some(self.ctrl.inc);
         let read =
             self.core.known.log.as_ref().filter(|(attempt, _)| *attempt == self.ctrl.attempt);
@@ -212,7 +214,7 @@ impl Scene<'_> {
     /// can't be had is put on record, and tried again all the same: somebody may mend it.
     fn salvage(&self) -> Option<Step> {
         let standing = fence::standing(self.ctrl, self.records);
-        let (best, log) = fence::best_log(self.ctrl, self.records, &standing.intact)?;
+        let (best, log) = self.best_survivor(&standing)?;
         let said = self.mine.salvage.as_ref().filter(|said| said.attempt == self.ctrl.attempt);
         if best != self.slot || said.is_some_and(|said| said.manifest.is_some()) {
             return None;

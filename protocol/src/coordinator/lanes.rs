@@ -71,6 +71,13 @@ impl Lanes {
         self.hampered.clear();
     }
 
+    /// Another attempt, phase or plan: what it asks to be moved is asked for the first time. Else the
+    /// pauses of the last attempt's failures could take up all the time that this one has.
+    pub(super) fn move_anew(&mut self) {
+        self.failures.remove(&Lane::Data);
+        self.not_before.remove(&Lane::Data);
+    }
+
     /// Forgets earlier failures.
     pub(super) fn succeeded(&mut self, lane: Lane) {
         self.failures.remove(&lane);

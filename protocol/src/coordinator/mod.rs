@@ -156,7 +156,11 @@ impl Coordinator {
             if applied && matches!(&effect, Effect::Write(change) if change.name == "acquire") {
                 self.lanes.pardon();
             }
+            let before = self.known.phase_since;
             self.known.learn(now, asked, effect, outcome, &self.policy.timers);
+            if self.known.phase_since != before {
+                self.lanes.move_anew();
+            }
         }
     }
 

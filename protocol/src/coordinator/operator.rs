@@ -6,7 +6,7 @@
 use super::{Coordinator, Scene, Turn};
 use crate::{
     change,
-    cluster::Slot,
+    cluster::{Instance, Slot},
     effect::{Effect, Lane},
     event::{Command, Outcome, Ticket},
     explanation::{Code, Note},
@@ -221,8 +221,10 @@ impl Scene<'_> {
                  data, or a snapshot, or say `requorum abort`",
             ),
             Some(parked @ Parked::Approval(_)) => {
-                let approved = Some(Approval { attempt, parked });
-                let after = Ctrl { approved, ..self.ctrl.clone() };
+                let mut after = self.ctrl.clone();
+                let approval = Approval { attempt, parked };
+                after.approved.retain(|other| *other != approval);
+                after.approved.push(approval); // an attempt may have to ask for several things
                 Ok((change::word(self.ctrl, after), Note::new(Code::Requested, "approved")))
             }
             Some(Parked::MinMembers) => refuse(
@@ -287,7 +289,7 @@ impl Scene<'_> {
             );
             return refuse(Code::SeatTaken, text);
         }
-        if !self.is_silent(slot) {
+        if !self.is_silent(slot, &ran.instance) {
             let text = alloc::format!(
                 "the votes were not watched long enough to tell that {} is silent; say it again in {} s",
                 self.name(slot),
@@ -304,11 +306,14 @@ impl Scene<'_> {
         Ok((change::attest(slot, &record, attest), Note::new(Code::Requested, text)))
     }
 
-    /// We read the votes without a gap for so long that a living agent's would have risen.
-    fn is_silent(&self, slot: Slot) -> bool {
+    /// We read the votes without a gap for so long that a living agent's would have risen. Where
+    /// another machine votes for the seat, `machine` lost it and has no voice: before that it was
+    /// silent for longer than this (`is_abandoned`).
+    fn is_silent(&self, slot: Slot, machine: &Instance) -> bool {
         let book = &self.core.known.book;
         let reads = book.read_at().is_some_and(|at| self.now.since(at) <= self.timers().gap);
-        reads && book.unchanged_for(slot) >= self.timers().lin
+        let succeeded = self.vote(slot).is_some_and(|vote| vote.instance != *machine);
+        reads && (succeeded || book.unchanged_for(slot) >= self.timers().lin)
     }
 
     fn weigh_replace(&self, slot: Slot, because: String) -> Heard {
@@ -316,6 +321,10 @@ impl Scene<'_> {
             self.ctrl.members.iter().find(|member| member.slot == slot).map(|member| member.id);
         let others: Vec<_> =
             self.ctrl.members.iter().copied().filter(|member| member.slot != slot).collect();
+        if let Some(why) = &self.ctrl.paused {
+            let text = alloc::format!("paused: {why}; say `requorum resume` first");
+            return refuse(Code::Paused, text); // S19
+        }
         if self.ctrl.op.is_some() {
             return refuse(Code::ReplaceWaits, "another member is being replaced; one at a time");
         }

@@ -117,10 +117,10 @@ impl<'a> Scene<'a> {
             alloc::format!("of etcd cluster {cluster_id}, not {cluster}")
         } else if cluster_id == cluster
             && member_id != ran.member_id
-            && self.ctrl.op.is_none()
+            && self.ctrl.op.as_ref().is_none_or(|op| op.slot != self.slot)
             && self.ctrl.drift.is_none()
         {
-            // while members were changed by hand, this may be the one that was put here
+            // while this seat is refilled, or members were changed by hand, it may be the new one
             alloc::format!("of etcd member {member_id}, not {}", ran.member_id)
         } else {
             return None;

@@ -8,8 +8,9 @@ use crate::{
     effect::Effect,
     explanation::{Code, Note},
     fence::{self, Standing},
-    limits::REVISION_MAX,
+    limits::REVISION_END,
     manifest::Manifest,
+    observation::LogSummary,
     plan::Plan,
     registry::{Approval, Parked, Salvage, Source, Why},
     source::{self, Choice},
@@ -37,7 +38,7 @@ impl Scene<'_> {
             .catalogue
             .as_ref()
             .filter(|(of, asked, _)| *of == inc && *asked >= since)
-            .filter(|(_, asked, found)| !self.lacks_salvage(*asked, found));
+            .filter(|(_, asked, found)| !self.lacks_salvage(inc, *asked, found));
         match read {
             Some((_, _, manifests)) => Ok(manifests),
             None => {
@@ -60,15 +61,15 @@ impl Scene<'_> {
         Err(Step::Do(Effect::Verify(source.clone()), Note::new(Code::Salvaging, text)))
     }
 
-    /// A catalogue read before a salvage was recorded doesn't have it: S12 wants it looked at.
-    fn lacks_salvage(&self, asked: Moment, found: &[Manifest]) -> bool {
+    /// A catalogue read before a salvage was recorded doesn't have it: S12 wants it looked at. One
+    /// that was recorded for the attempt that made this incarnation is of the last one.
+    fn lacks_salvage(&self, inc: u64, asked: Moment, found: &[Manifest]) -> bool {
         let older = self.core.known.records.as_ref().is_some_and(|(read_at, _)| asked < *read_at);
         let recorded = self.records.slots.iter().filter_map(|(_, slot)| slot.salvage.as_ref());
-        let mut current = recorded.filter(|salvage| salvage.attempt == self.ctrl.attempt);
-        older
-            && current.any(|salvage| {
-                salvage.manifest.as_ref().is_some_and(|key| !found.iter().any(|m| m.key() == *key))
-            })
+        let current = recorded.filter(|salvage| salvage.attempt == self.ctrl.attempt);
+        let folder = Manifest::folder(inc);
+        let mut keys = current.filter_map(|salvage| salvage.manifest.as_ref());
+        older && keys.any(|key| key.starts_with(&folder) && !found.iter().any(|m| m.key() == *key))
     }
 
     /// Manifest keys that votes, salvages and a request name: LIST may be behind (protocol.md 1.7).
@@ -104,10 +105,7 @@ impl Scene<'_> {
     /// be had, an operator decides whether to do without; only a machine that has fallen silent
     /// since, and no rollback, is given up after T_fence.
     fn await_salvage(&self, standing: &Standing) -> Option<Step> {
-        let done_without = |slot: &Slot| self.is_given_up(*slot);
-        let wanted: Vec<Slot> =
-            standing.intact.iter().copied().filter(|slot| !done_without(slot)).collect();
-        let (slot, log) = fence::best_log(self.ctrl, self.records, &wanted)?;
+        let (slot, log) = self.best_survivor(standing)?;
         if self.salvage_of(slot).is_some_and(|salvage| salvage.manifest.is_some()) {
             return None;
         }
@@ -127,7 +125,24 @@ impl Scene<'_> {
             );
             return Some(self.park(SALVAGE, Code::ApprovalNeeded, &text));
         }
-        Step::wait(Code::Salvaging, alloc::format!("waits for the salvage of {name}'s data"))
+        let text = alloc::format!("waits for the salvage of {name}'s data");
+        // a snapshot that could not be read here may be whole for that machine, which then salvages
+        // nothing: it is looked at again
+        match source::held(self.ctrl, catalogue, &[], log.commit) {
+            Some(held) => {
+                let effect = Effect::Verify(source::from_manifest(held, 0));
+                Step::act(effect, Code::Salvaging, text)
+            }
+            None => Step::wait(Code::Salvaging, text),
+        }
+    }
+
+    /// The survivor whose log is the best of those that are not done without, to the leader and to
+    /// the survivor alike.
+    pub(super) fn best_survivor(&self, standing: &Standing) -> Option<(Slot, LogSummary)> {
+        let wanted: Vec<Slot> =
+            standing.intact.iter().copied().filter(|slot| !self.is_given_up(*slot)).collect();
+        fence::best_log(self.ctrl, self.records, &wanted)
     }
 
     /// What this attempt has of a seat's salvage.
@@ -144,9 +159,9 @@ impl Scene<'_> {
             || (silent && !self.is_rollback() && self.salvage_of(slot).is_none())
     }
 
-    /// The operator consented to this very reason of this very attempt.
+    /// The operator consented to this very reason of this very attempt, among others perhaps.
     fn is_approved(&self, parked: Parked) -> bool {
-        self.ctrl.approved == Some(Approval { attempt: self.ctrl.attempt, parked })
+        self.ctrl.approved.contains(&Approval { attempt: self.ctrl.attempt, parked })
     }
 
     /// A rollback throws intact data away: it is saved first, whatever that takes.
@@ -224,7 +239,7 @@ impl Scene<'_> {
     /// The highest revision that a client of this cluster may have seen, as far as it was said.
     fn highest_seen(&self, catalogue: &[Manifest]) -> u64 {
         let saved = catalogue.iter().map(|manifest| manifest.revision).max().unwrap_or(0);
-        let saved = saved.min(REVISION_MAX);
+        let saved = saved.min(REVISION_END);
         let began = self.ctrl.source.as_ref().map_or(0, |source| source.revision + source.bump);
         self.core.known.book.highest_revision().max(saved).max(began)
     }

@@ -56,8 +56,8 @@ struct CtrlV1<'a> {
     aborts: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     parked: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    approved: Option<ApprovalV1>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    approved: Vec<ApprovalV1>,
     op_id: &'a str,
 }
 
@@ -125,10 +125,7 @@ pub fn encode_ctrl(ctrl: &Ctrl) -> Map<String, Value> {
         paused: ctrl.paused.as_deref(),
         aborts: ctrl.aborts,
         parked: ctrl.parked.map(Parked::name),
-        approved: ctrl.approved.map(|approval| ApprovalV1 {
-            attempt: approval.attempt,
-            parked: approval.parked.name(),
-        }),
+        approved: ctrl.approved.iter().map(approval).collect(),
         op_id: &ctrl.op_id,
     })
 }
@@ -165,9 +162,13 @@ fn read(at: &Fields<'_>) -> Result<Ctrl, WireError> {
         paused: at.get("paused").optional(Node::text)?,
         aborts: at.get("aborts").number32()?,
         parked: at.get("parked").optional(|parked| parked.named(Parked::parse))?,
-        approved: at.get("approved").optional(read_approval)?,
+        approved: at.get("approved").optional(|all| all.list(read_approval))?.unwrap_or_default(),
         op_id: at.get("op_id").text()?,
     })
+}
+
+const fn approval(approval: &Approval) -> ApprovalV1 {
+    ApprovalV1 { attempt: approval.attempt, parked: approval.parked.name() }
 }
 
 fn read_approval(node: &Node<'_>) -> Result<Approval, WireError> {

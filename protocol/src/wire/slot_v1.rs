@@ -253,7 +253,8 @@ fn read_log(node: &Node<'_>) -> Result<LogSummary, WireError> {
         last_term: at.get("last_term").number()?,
         last_index: at.get("last_index").number()?,
         commit: at.get("commit").number()?,
-        in_force: read_config(&at.get("in_force"))?,
+        // a learner that has heard nothing yet goes by no configuration
+        in_force: at.get("in_force").list(Node::member_id)?,
         configs: at.get("configs").list(read_config)?,
     })
 }

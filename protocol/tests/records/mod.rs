@@ -193,7 +193,7 @@ pub(crate) fn full_ctrl() -> Ctrl {
         paused: Some(text("maintenance")),
         aborts: 2,
         parked: Some(Parked::Approval(Why::Loss)),
-        approved: Some(Approval { attempt: 7, parked: Parked::Approval(Why::Loss) }),
+        approved: vec![Approval { attempt: 7, parked: Parked::Approval(Why::Loss) }],
         op_id: text("op-41"),
     }
 }
@@ -221,7 +221,7 @@ pub(crate) fn minimal_ctrl() -> Ctrl {
         paused: None,
         aborts: 0,
         parked: None,
-        approved: None,
+        approved: Vec::new(),
         op_id: text("op-1"),
         ..full_ctrl()
     }
