@@ -11,6 +11,7 @@
 
 use crate::{
     cluster::Instance,
+    mutant::{self, Mutant},
     observation::{Data, LogState, Memory, Ran},
     registry::{Ctrl, Phase},
 };
@@ -126,6 +127,9 @@ fn is_untouched(data: &Data, memory: &Memory) -> bool {
 
 /// Boot rule 1.
 fn promise_against(inc: u64, memory: &Memory) -> Option<String> {
+    if mutant::is(Mutant::BootIgnoresMarker) {
+        return None;
+    }
     if inc <= memory.retired {
         return Some(format!(
             "incarnation {} and older never run here again: they are over, or an operator attested \

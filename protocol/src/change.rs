@@ -7,6 +7,7 @@
 
 use crate::{
     cluster::{Instance, Slot},
+    mutant::{self, Mutant},
     observation::{InAttempt, Ran},
     plan::Plan,
     registry::{
@@ -24,6 +25,14 @@ fn text(path: &'static str, value: &str) -> Guard {
     Guard::Is(path, Scalar::Text(value.to_owned()))
 }
 
+/// S19: nothing begins while an operator has paused us.
+fn unpaused() -> Guard {
+    if mutant::is(Mutant::PausedIgnored) {
+        return Guard::All(Vec::new());
+    }
+    Guard::Absent("paused")
+}
+
 fn phase_is(phase: Phase) -> Guard {
     text("phase", phase.name())
 }
@@ -36,8 +45,12 @@ fn by_leader(name: &'static str, before: &Ctrl, extra: Vec<Guard>, after: Ctrl) 
     let epoch = before.lease.as_ref().map_or(0, |lease| lease.epoch);
     let mut guards = vec![number("v", before.version), number("lease.epoch", epoch)];
     guards.extend(extra);
-    assert!(after.inc >= before.inc, "S11: an incarnation never goes back");
-    assert!(after.attempt >= before.attempt, "attempts rise for the life of the uid");
+    if mutant::is(Mutant::CommitUnconditional) {
+        guards.clear();
+    }
+    if mutant::is(Mutant::StaleToken) {
+        guards.retain(|guard| !matches!(guard, Guard::Is("lease.epoch" | "v", _)));
+    }
     let after = Ctrl { version: before.version + 1, ..after };
     let record = RecordChange::Ctrl { before: Some(before.clone()), after };
     Change { name, guard: Guard::All(guards), record, checks: Vec::new() }
@@ -97,7 +110,7 @@ pub fn start_fencing(ctrl: &Ctrl) -> Change {
         phase_is(ctrl.phase),
         number("attempt", ctrl.attempt),
         number("inc", ctrl.inc),
-        Guard::Absent("paused"),
+        unpaused(),
     ];
     let after = Ctrl {
         attempt,
@@ -113,6 +126,7 @@ pub fn start_fencing(ctrl: &Ctrl) -> Change {
 
 /// The one write that ends an incarnation. Each counted fence is checked in the same instant.
 pub fn commit(ctrl: &Ctrl, plan: &Plan, pin: &Pin, counted: &[Slot]) -> Change {
+    assert!(plan.inc == ctrl.inc + 1, "S11: an attempt ends one incarnation and begins the next");
     let extra =
         vec![phase_is(Phase::Fencing), number("attempt", ctrl.attempt), number("inc", ctrl.inc)];
     let mut change = by_leader("commit", ctrl, extra, incarnation(ctrl, plan, pin));
@@ -142,10 +156,11 @@ fn incarnation(ctrl: &Ctrl, plan: &Plan, pin: &Pin) -> Ctrl {
         cluster_id: Some(plan.cluster_id()),
         members: plan.members(),
         phase: Phase::Committed,
-        opened: false,
+        opened: mutant::is(Mutant::OpenedKept) && ctrl.opened,
+        attempt: if mutant::is(Mutant::AttemptReset) { 0 } else { ctrl.attempt },
         plan: Some(pin.clone()),
         source: Some(plan.source.clone()),
-        request: None,
+        request: ctrl.request.clone().filter(|_| mutant::is(Mutant::RequestKept)),
         op: None,
         intent: None,
         drift: None,
@@ -233,7 +248,7 @@ pub fn replan(ctrl: &Ctrl, plan: &Plan, pin: &Pin) -> Change {
 
 /// The next stage of a membership operation.
 pub fn operation(ctrl: &Ctrl, after: Ctrl) -> Change {
-    by_leader("membership", ctrl, vec![phase_is(ctrl.phase), Guard::Absent("paused")], after)
+    by_leader("membership", ctrl, vec![phase_is(ctrl.phase), unpaused()], after)
 }
 
 /// The operator's word: one field, no epoch.
@@ -296,7 +311,9 @@ pub fn first_start(ctrl: &Ctrl, slot: Slot, before: &SlotRecord, me: &Owner, ran
         Guard::AtMost("fence.attempt", aborted),
     ];
     let mut guards = as_owner(before, me);
-    guards.extend([Guard::Any(unrun), Guard::Any(unfenced)]);
+    if !mutant::is(Mutant::FirstStartUnguarded) {
+        guards.extend([Guard::Any(unrun), Guard::Any(unfenced)]);
+    }
     slot_change(
         "first start",
         slot,
@@ -337,14 +354,16 @@ pub fn fence_own(slot: Slot, before: &SlotRecord, fence: Fence) -> Change {
 /// Fence N: written by the owner of a seat that never ran this incarnation.
 pub fn fence_never_ran(slot: Slot, before: &SlotRecord, me: &Owner, fence: Fence) -> Change {
     let mut guards = as_owner(before, me);
-    guards.push(Guard::Any(vec![Guard::Absent("ran"), Guard::Below("ran.inc", fence.inc)]));
+    if !mutant::is(Mutant::StrangerNeverRan) {
+        guards.push(Guard::Any(vec![Guard::Absent("ran"), Guard::Below("ran.inc", fence.inc)]));
+    }
     fence_change(slot, before, Guard::All(guards), fence)
 }
 
 /// Fence O: the leader turns an attestation into a fence. It is bound to the machine that may
 /// still start the member.
 pub fn fence_attested(slot: Slot, before: &SlotRecord, ctrl: &Ctrl, machine: &Instance) -> Change {
-    let attested = vec![
+    let mut attested = vec![
         number("attest.inc", ctrl.inc),
         text("attest.instance", &machine.0),
         text("ran.instance", &machine.0),
@@ -353,6 +372,9 @@ pub fn fence_attested(slot: Slot, before: &SlotRecord, ctrl: &Ctrl, machine: &In
             Guard::All(vec![Guard::Below("ran.inc", ctrl.inc), text("owner.instance", &machine.0)]),
         ]),
     ];
+    if mutant::is(Mutant::AttestUnbound) {
+        attested.truncate(1);
+    }
     let fence = Fence {
         inc: ctrl.inc,
         attempt: ctrl.attempt,

@@ -12,6 +12,7 @@
 
 use crate::{
     cluster::{MemberId, Slot, quorum},
+    mutant::{self, Mutant},
     observation::LogSummary,
     registry::{Ctrl, Evidence, Fence, Records},
 };
@@ -50,6 +51,11 @@ pub fn standing(ctrl: &Ctrl, records: &Records) -> Standing {
         .iter()
         .flat_map(|(slot, fence)| fenced_members(ctrl, records, *slot, fence))
         .collect();
+    let unwritten = seats.iter().filter(|slot| {
+        mutant::is(Mutant::AttestedUnwritten) && records.is_attested(**slot, ctrl.inc)
+    });
+    let fenced_ids: BTreeSet<MemberId> =
+        unwritten.flat_map(|slot| members_at(ctrl, records, *slot)).chain(fenced_ids).collect();
     let configs = configurations(ctrl, &fences);
     let open_configs: Vec<Vec<MemberId>> = configs
         .iter()
@@ -148,7 +154,9 @@ pub fn seats_concerned(ctrl: &Ctrl) -> Vec<Slot> {
 
 /// F1: the fence of `slot`, if it is of this incarnation and attempt.
 fn valid(ctrl: &Ctrl, records: &Records, slot: Slot) -> Option<Fence> {
-    records.slot(slot).fence.filter(|fence| fence.inc == ctrl.inc && fence.attempt == ctrl.attempt)
+    let fence = records.slot(slot).fence.filter(|fence| fence.inc == ctrl.inc)?;
+    let current = fence.attempt == ctrl.attempt || mutant::is(Mutant::EvidenceOfAnyAttempt);
+    current.then_some(fence)
 }
 
 /// F2: which member a slot's fence stands for. A seat that never ran this incarnation stands for
@@ -157,7 +165,7 @@ fn fenced_members(ctrl: &Ctrl, records: &Records, slot: Slot, fence: &Fence) -> 
     let ran = records.slot(slot).ran.filter(|ran| ran.inc == ctrl.inc).map(|ran| ran.member_id);
     match fence.kind {
         Evidence::Consent | Evidence::DataLost => ran.into_iter().collect(),
-        Evidence::NeverRan if ran.is_some() => Vec::new(),
+        Evidence::NeverRan if ran.is_some() && !mutant::is(Mutant::StrangerNeverRan) => Vec::new(),
         Evidence::NeverRan | Evidence::Attested => members_at(ctrl, records, slot),
     }
 }
@@ -167,14 +175,16 @@ fn fenced_members(ctrl: &Ctrl, records: &Records, slot: Slot, fence: &Fence) -> 
 fn configurations(ctrl: &Ctrl, fences: &[(Slot, Fence)]) -> BTreeSet<Vec<MemberId>> {
     let intended = ctrl.intent.iter().map(|intent| ids_of(intent));
     let recorded = core::iter::once(ids_of(&ctrl.members)).chain(intended);
-    let logged = logs(fences).flat_map(|log| log.configs.iter().cloned());
+    let logged = logs(fences)
+        .filter(|_| !mutant::is(Mutant::ClosureOff))
+        .flat_map(|log| log.configs.iter().cloned());
     recorded.chain(logged).filter(|config| !config.is_empty()).collect()
 }
 
 /// Lemma 1: no quorum of `config` is left without a fenced member.
 fn is_blocked(config: &[MemberId], fenced: &BTreeSet<MemberId>) -> bool {
     let free = config.iter().filter(|id| !fenced.contains(id)).count();
-    free < quorum(config.len())
+    free < quorum(config.len()) + usize::from(mutant::is(Mutant::BlockingOneLess))
 }
 
 /// The best survivor's log by raft's own rule: highest (last term, last index); the lower seat

@@ -10,6 +10,7 @@
 #![no_std]
 extern crate alloc;
 
+pub mod mutant;
 pub mod limits;
 pub mod time;
 pub mod cluster;

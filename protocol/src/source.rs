@@ -9,6 +9,7 @@
 use crate::{
     limits::{BUMP_MIN, FALLBACKS_MAX, REVISION_END},
     manifest::Manifest,
+    mutant::{self, Mutant},
     registry::{Ctrl, Pin, Source},
 };
 use alloc::{string::String, vec::Vec};
@@ -96,6 +97,10 @@ fn newest_first<'a>(
         ours && manifest.revision <= REVISION_END && !bad.contains(&manifest.sha256)
     };
     let mut usable: Vec<&Manifest> = catalogue.iter().filter(is_usable).collect();
+    if mutant::is(Mutant::OldestSource) {
+        usable.sort_by_key(|manifest| manifest.revision);
+        return usable;
+    }
     usable.sort_by(|one, other| {
         let key = |manifest: &Manifest| (manifest.revision, manifest.applied, manifest.sha256);
         key(other).cmp(&key(one))
@@ -135,6 +140,9 @@ pub fn again(source: &Source, highest_seen: u64) -> Source {
 }
 
 fn bump(revision: u64, highest_seen: u64) -> u64 {
+    if mutant::is(Mutant::FixedBump) {
+        return BUMP_MIN;
+    }
     highest_seen.min(REVISION_END).saturating_sub(revision).saturating_add(BUMP_MIN)
 }
 

@@ -15,6 +15,7 @@ use crate::{
     fence::{self, Standing},
     limits::{FAILURES_OF_A_LEADER, REFUSALS, STARTS_IN_VAIN},
     manifest::Reason,
+    mutant::{self, Mutant},
     observation::{InAttempt, LogState},
     registry::{Evidence, Fence, Salvage},
     source,
@@ -32,10 +33,12 @@ impl Scene<'_> {
         let attempt = InAttempt { inc: self.ctrl.inc, attempt: self.ctrl.attempt };
         let promised = self.core.known.kept.is_some_and(|(kept, _)| kept >= attempt);
         let half = self.marker().is_some_and(|marker| marker >= attempt);
-        if !half && self.ctrl.is_guarded() && self.quorum_lives() {
+        let veto = self.quorum_lives() && !mutant::is(Mutant::HealthyConsents);
+        if !half && self.ctrl.is_guarded() && veto {
             // S20: a healthy member never consents; its vote is the veto
             return None;
         }
+        let promised = promised || (mutant::is(Mutant::RecordBeforeMarker) && self.is_stopped());
         if !promised {
             // a promise found on the disk may be in one of its two places only: it is made again
             let words = if half { None } else { self.last_words() };
@@ -47,7 +50,8 @@ impl Scene<'_> {
     /// C and D are the word of the machine that ran the member, N that of the seat's owner; any
     /// other machine's word about the seat is nothing (protocol.md 1.4 "Who may testify").
     fn may_testify(&self) -> bool {
-        self.i_ran() || (self.owner().is_some() && self.nobody_ran())
+        let unrun = self.nobody_ran() || mutant::is(Mutant::StrangerNeverRan);
+        self.i_ran() || (self.owner().is_some() && unrun)
     }
 
     /// A member that still answers is asked for a snapshot before it is stopped: it needs no quorum
@@ -86,7 +90,7 @@ impl Scene<'_> {
     }
 
     fn promise(&self, attempt: InAttempt) -> Option<Step> {
-        if !self.is_stopped() {
+        if !self.is_stopped() && !mutant::is(Mutant::MarkedWhileRunning) {
             return Step::act(Effect::Stop, Code::Fencing, "stops etcd for good");
         }
         let text = alloc::format!(
@@ -100,6 +104,9 @@ impl Scene<'_> {
     /// A gate that ran just before the mark may still have forked etcd: stopped counts only when it
     /// is seen after the mark is durable (protocol.md A3).
     fn see_it_stopped(&self) -> Option<Step> {
+        if mutant::is(Mutant::NoSecondLook) || mutant::is(Mutant::MarkedWhileRunning) {
+            return None;
+        }
         if !self.is_stopped() {
             return Step::act(
                 Effect::Stop,
@@ -135,7 +142,10 @@ impl Scene<'_> {
             return Step::act(Effect::Write(change), Code::Fencing, "fenced: its data is lost");
         }
         // F2: the fence stands for the member that ran here; another's log says nothing of that one
-        let its_own = |id| self.mine.ran.as_ref().is_some_and(|ran| ran.member_id == id);
+        let its_own = |id| {
+            let ran = self.mine.ran.as_ref();
+            ran.is_some_and(|ran| ran.member_id == id) || mutant::is(Mutant::ForeignLog)
+        };
         let readable = matches!(self.data().log, LogState::Present { member_id, .. } if its_own(member_id))
             && self.data_inc() == Some(self.ctrl.inc);
         let read =
@@ -258,17 +268,18 @@ impl Scene<'_> {
     /// Counts, calls off, waits or commits. Nothing here trusts anything but the records.
     pub(super) fn lead_fencing(&self) -> Option<Step> {
         let standing = fence::standing(self.ctrl, self.records);
-        if self.ctrl.is_guarded() && self.quorum_lives() {
+        let guarded = self.ctrl.is_guarded() && !mutant::is(Mutant::VetoIgnored);
+        if guarded && self.quorum_lives() {
             return self.call_off(Code::QuorumAlive, "a quorum lives");
         }
-        if self.ctrl.is_guarded() && standing.recoverable {
+        if guarded && standing.recoverable {
             let text = alloc::format!(
                 "{} members are intact, a plain restart suffices",
                 standing.intact.len()
             );
             return self.call_off(Code::Recoverable, &text);
         }
-        if let Some(because) = &self.ctrl.paused {
+        if let Some(because) = self.pause() {
             return Step::wait(Code::Paused, alloc::format!("paused: {because}"));
         }
         if let Some(step) = self.fence_attested(&standing) {
@@ -287,6 +298,9 @@ impl Scene<'_> {
 
     /// O: an attestation becomes a fence for this attempt.
     fn fence_attested(&self, standing: &Standing) -> Option<Step> {
+        if mutant::is(Mutant::AttestedUnwritten) {
+            return None;
+        }
         let slot = standing
             .missing
             .iter()

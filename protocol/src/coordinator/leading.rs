@@ -7,6 +7,7 @@ use crate::{
     effect::{Effect, Lane},
     explanation::{Code, Note},
     limits::{ABORTS_PER_WINDOW, FAILURES_OF_A_LEADER},
+    mutant::{self, Mutant},
     observation::Answer,
     registry::{Lease, Phase},
     tally::Verdict,
@@ -231,8 +232,11 @@ impl Scene<'_> {
         if !self.wants_fencing() {
             return None;
         }
-        if let Some(because) = &self.ctrl.paused {
+        if let Some(because) = self.pause() {
             return Step::wait(Code::Paused, alloc::format!("paused: {because}"));
+        }
+        if self.ctrl.phase != Phase::Idle && mutant::is(Mutant::FencingBarred) {
+            return None;
         }
         if let Some(step) = self.drift().or_else(|| self.cool_down()) {
             return Some(step);
@@ -245,6 +249,11 @@ impl Scene<'_> {
         }
         let text = alloc::format!("opens attempt {}: {}", self.ctrl.attempt + 1, self.cause());
         Step::act(Effect::Write(change::start_fencing(self.ctrl)), Code::QuorumLost, text)
+    }
+
+    /// Why nothing may begin, if an operator paused us.
+    pub(super) fn pause(&self) -> Option<&str> {
+        self.ctrl.paused.as_deref().filter(|_| !mutant::is(Mutant::PausedIgnored))
     }
 
     /// The votes alone would begin an attempt.

@@ -12,6 +12,7 @@ use crate::{
     explanation::{Code, Note},
     limits::WORD_PATIENCE,
     manifest::{Manifest, Reason},
+    mutant::{self, Mutant},
     registry::{
         Approval, Attest, Change, Ctrl, Operation, Parked, Phase, Request, Stage, Why, Written,
     },
@@ -223,7 +224,9 @@ impl Scene<'_> {
             Some(parked @ Parked::Approval(_)) => {
                 let mut after = self.ctrl.clone();
                 let approval = Approval { attempt, parked };
-                after.approved.retain(|other| *other != approval);
+                after
+                    .approved
+                    .retain(|other| *other != approval && !mutant::is(Mutant::ConsentOverwritten));
                 after.approved.push(approval); // an attempt may have to ask for several things
                 Ok((change::word(self.ctrl, after), Note::new(Code::Requested, "approved")))
             }
@@ -312,7 +315,8 @@ impl Scene<'_> {
     fn is_silent(&self, slot: Slot, machine: &Instance) -> bool {
         let book = &self.core.known.book;
         let reads = book.read_at().is_some_and(|at| self.now.since(at) <= self.timers().gap);
-        let succeeded = self.vote(slot).is_some_and(|vote| vote.instance != *machine);
+        let succeeded = self.vote(slot).is_some_and(|vote| vote.instance != *machine)
+            && !mutant::is(Mutant::SuccessorSilences);
         reads && (succeeded || book.unchanged_for(slot) >= self.timers().lin)
     }
 

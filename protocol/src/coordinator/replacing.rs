@@ -88,7 +88,7 @@ impl Scene<'_> {
 
     /// The leader's part: begin or continue the one operation.
     pub(super) fn replace_members(&self) -> Option<Step> {
-        if let Some(because) = &self.ctrl.paused {
+        if let Some(because) = self.pause() {
             return Step::wait(Code::Paused, alloc::format!("paused: {because}"));
         }
         if !self.i_see_a_quorum() {

@@ -10,6 +10,7 @@ use crate::{
     cluster::{Digest, Slot, quorum},
     effect::{Effect, Lane},
     explanation::Code,
+    mutant::{self, Mutant},
     observation::{LogState, Ran},
     plan::Plan,
     registry::{Phase, Pin, Restored, Started},
@@ -198,7 +199,9 @@ impl Scene<'_> {
                 &alloc::format!("{ready} of {all} have restored the plan"),
             );
         }
-        if all - failed < quorum(all) || self.in_phase() >= self.timers().restore.times(2) {
+        let hopeless =
+            all - failed < quorum(all) || self.in_phase() >= self.timers().restore.times(2);
+        if hopeless && !mutant::is(Mutant::NoReplan) {
             return self.replan();
         }
         Step::wait(Code::Restoring, alloc::format!("{ready} of {all} have restored the plan"))
@@ -246,6 +249,9 @@ impl Scene<'_> {
         let started =
             self.reports().iter().filter(|(_, restored)| restored.started.is_some()).count();
         let all = self.ctrl.members.len();
+        if mutant::is(Mutant::OpenUnverified) && started > 0 {
+            return self.go(Phase::Open, Code::Opening, "nothing was compared");
+        }
         let enough = started >= quorum(all) && self.in_phase() >= self.timers().restore;
         if started == all || enough {
             return self.go(

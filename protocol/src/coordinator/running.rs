@@ -9,6 +9,7 @@ use crate::{
     cluster::Slot,
     effect::{Effect, Start},
     explanation::Code,
+    mutant::{self, Mutant},
     observation::{LogState, Process},
     vote::Health,
 };
@@ -78,7 +79,8 @@ impl Scene<'_> {
             token: plan.token.clone(),
             existing: false,
         });
-        let quarantined = self.look.memory.opened < self.ctrl.inc;
+        let quarantined =
+            self.look.memory.opened < self.ctrl.inc && !mutant::is(Mutant::StartUnquarantined);
         Step::act(
             Effect::Start(Start { quarantined, join }),
             Code::Restarting,

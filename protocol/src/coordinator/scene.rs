@@ -7,6 +7,7 @@ use crate::{
     effect::Effect,
     explanation::{Code, Note},
     limits::Timers,
+    mutant::{self, Mutant},
     observation::{Answer, Data, InAttempt, LogState, Look, Process, Status},
     plan::Plan,
     registry::{Ctrl, Owner, Records, SlotRecord},
@@ -72,10 +73,12 @@ impl<'a> Scene<'a> {
 
     /// Whether this machine ran the seat's member of the present incarnation.
     pub(super) fn i_ran(&self) -> bool {
+        let me = &self.core.me.instance;
+        let anybody = mutant::is(Mutant::RanByOwner) && self.owner().is_some();
         self.mine
             .ran
             .as_ref()
-            .is_some_and(|ran| ran.inc == self.ctrl.inc && ran.instance == self.core.me.instance)
+            .is_some_and(|ran| ran.inc == self.ctrl.inc && (ran.instance == *me || anybody))
     }
 
     /// Whether nobody ever ran this seat in the present incarnation.
@@ -110,6 +113,9 @@ impl<'a> Scene<'a> {
     /// What speaks against taking the data in place for this machine's own, although it should be:
     /// another cluster's, or another member's of this one. It is neither started nor counted.
     pub(super) fn foreign_data(&self) -> Option<alloc::string::String> {
+        if mutant::is(Mutant::StartForeign) {
+            return None;
+        }
         let LogState::Present { cluster_id, member_id } = self.data().log else { return None };
         let cluster = self.ctrl.cluster_id?;
         let ran = self.mine.ran.as_ref().filter(|_| self.i_ran())?;
@@ -150,6 +156,9 @@ impl<'a> Scene<'a> {
 
     /// Whether a promise forbids this machine to run data of incarnation `inc` (boot rule 1).
     pub(super) fn is_forbidden(&self, inc: u64) -> bool {
+        if mutant::is(Mutant::BootIgnoresMarker) {
+            return false;
+        }
         let retired = self.look.memory.retired.max(self.core.known.retired);
         inc <= retired || self.marker().is_some_and(|marker| inc <= marker.inc)
     }
@@ -184,6 +193,7 @@ impl<'a> Scene<'a> {
     pub(super) fn data_is_lost(&self) -> bool {
         let data = self.data();
         let same_fs = self.mine.ran.as_ref().is_some_and(|ran| data.fs.as_ref() == Some(&ran.fs));
+        let same_fs = same_fs || mutant::is(Mutant::UnmountedIsLost);
         let gone = same_fs && data.writable && data.swap.is_none();
         gone && data.log == LogState::Missing && !self.never_started()
     }

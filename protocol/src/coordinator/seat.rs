@@ -8,6 +8,7 @@ use crate::{
     change,
     effect::{Effect, Lane},
     explanation::Code,
+    mutant::{self, Mutant},
     observation::{InAttempt, Process},
     registry::{Owner, Phase},
 };
@@ -45,7 +46,7 @@ impl Scene<'_> {
     fn keep_promises(&self) -> Option<Step> {
         let attested = self.i_am_attested_away();
         let over = if attested { self.ctrl.inc } else { self.ctrl.inc.saturating_sub(1) };
-        if self.look.memory.retired < over {
+        if self.look.memory.retired < over && !mutant::is(Mutant::NeverRetired) {
             let text = alloc::format!("incarnation {over} is over for this machine");
             return Step::act(Effect::Retire(over), Code::Fenced, text);
         }
@@ -80,10 +81,14 @@ impl Scene<'_> {
     /// later attempt was aborted; never by word of another incarnation.
     fn unmark(&self) -> Option<Step> {
         let marker = self.marker()?;
+        if mutant::is(Mutant::UnmarkUnasked) && self.ctrl.phase != Phase::Fencing {
+            return Step::act(Effect::Unmark(marker), Code::Recoverable, "nobody was asked");
+        }
         let aborted = self.ctrl.aborted?;
-        let freed = self.ctrl.inc == marker.inc
-            && aborted.inc == marker.inc
-            && aborted.attempt >= marker.attempt;
+        let same = self.ctrl.inc == marker.inc && aborted.inc == marker.inc;
+        let freed = (same || mutant::is(Mutant::UnmarkByAnyIncarnation))
+            && aborted.attempt >= marker.attempt
+            && (self.ctrl.phase == Phase::Aborted || !mutant::is(Mutant::UnmarkWhileAborted));
         // an open attempt would ask for the promise again at once
         let asked_again = self.ctrl.phase == Phase::Fencing;
         if !freed || asked_again {

@@ -10,6 +10,7 @@ use crate::{
     fence::{self, Standing},
     limits::REVISION_END,
     manifest::Manifest,
+    mutant::{self, Mutant},
     observation::LogSummary,
     plan::Plan,
     registry::{Approval, Parked, Salvage, Source, Why},
@@ -68,8 +69,9 @@ impl Scene<'_> {
         let recorded = self.records.slots.iter().filter_map(|(_, slot)| slot.salvage.as_ref());
         let current = recorded.filter(|salvage| salvage.attempt == self.ctrl.attempt);
         let folder = Manifest::folder(inc);
+        let of_it = |key: &str| key.starts_with(&folder) || mutant::is(Mutant::OldSalvageAwaited);
         let mut keys = current.filter_map(|salvage| salvage.manifest.as_ref());
-        older && keys.any(|key| key.starts_with(&folder) && !found.iter().any(|m| m.key() == *key))
+        older && keys.any(|key| of_it(key) && !found.iter().any(|m| m.key() == *key))
     }
 
     /// Manifest keys that votes, salvages and a request name: LIST may be behind (protocol.md 1.7).
@@ -105,6 +107,9 @@ impl Scene<'_> {
     /// be had, an operator decides whether to do without; only a machine that has fallen silent
     /// since, and no rollback, is given up after T_fence.
     fn await_salvage(&self, standing: &Standing) -> Option<Step> {
+        if mutant::is(Mutant::SalvageSkipped) {
+            return None;
+        }
         let (slot, log) = self.best_survivor(standing)?;
         if self.salvage_of(slot).is_some_and(|salvage| salvage.manifest.is_some()) {
             return None;
@@ -129,11 +134,11 @@ impl Scene<'_> {
         // a snapshot that could not be read here may be whole for that machine, which then salvages
         // nothing: it is looked at again
         match source::held(self.ctrl, catalogue, &[], log.commit) {
-            Some(held) => {
+            Some(held) if !mutant::is(Mutant::BadForEver) => {
                 let effect = Effect::Verify(source::from_manifest(held, 0));
                 Step::act(effect, Code::Salvaging, text)
             }
-            None => Step::wait(Code::Salvaging, text),
+            Some(_) | None => Step::wait(Code::Salvaging, text),
         }
     }
 

@@ -1,0 +1,141 @@
+//! **simulate** — plays whole clusters by their seeds. The same seed is the same story.
+
+#![expect(clippy::print_stdout, reason = "a program that tells what it found")]
+
+use clap::Parser;
+use protocol::mutant::Mutant;
+use simulations::{
+    gate::{Kill, attack},
+    simulate::{Options, runs, shrink::shrink},
+};
+use std::{collections::BTreeMap, process::ExitCode, time::Instant};
+
+/// Plays whole clusters by their seeds: agents, machines, etcd, table and bucket, with all that goes
+/// wrong drawn from the seed. Ends with 1 if an invariant of protocol.md 1.11 does not hold.
+#[derive(Parser)]
+#[command(name = "simulate")]
+struct Arguments {
+    /// Play this seed only, and tell its story.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many seeds to play.
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Seats of the cluster; 0: three, four or five, by the seed.
+    #[arg(long, default_value_t = 0)]
+    members: usize,
+    /// How long things go wrong, in simulated minutes.
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
+    /// Attack the core with all of its mutants, or with this one, and see whether each is noticed.
+    #[arg(long, num_args = 0..=1, default_missing_value = "all", value_name = "NAME")]
+    mutants: Option<String>,
+    /// Leave a failing seed as it is.
+    #[arg(long)]
+    whole: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match (&arguments.mutants, arguments.seed) {
+        (Some(name), _) => mutants(&arguments, name),
+        (None, Some(seed)) => tell(&arguments, seed),
+        (None, None) => play(&arguments),
+    }
+}
+
+/// Every mutant must be noticed.
+fn mutants(arguments: &Arguments, name: &str) -> ExitCode {
+    let chosen = Mutant::ALL.iter().filter(|mutant| name == "all" || mutant.name() == name);
+    let (mut killed, mut alive) = (0, Vec::new());
+    for mutant in chosen {
+        match attack(*mutant, arguments.seeds) {
+            Some(Kill { seed, seeds, broken }) => {
+                killed += 1;
+                let first = broken.lines().next().unwrap_or_default();
+                println!(
+                    "{:<24} killed by simulate, seed {seed}, after {seeds} seeds: {first}",
+                    mutant.name()
+                );
+            }
+            None => {
+                println!(
+                    "{:<24} LIVES through {} seeds: {}",
+                    mutant.name(),
+                    arguments.seeds,
+                    mutant.what()
+                );
+                alive.push(mutant.name());
+            }
+        }
+    }
+    println!("{killed} mutants killed, {} alive: {}", alive.len(), alive.join(" "));
+    if killed > 0 && alive.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn options(arguments: &Arguments, seed: u64) -> Options {
+    let members = match arguments.members {
+        0 => 3 + usize::try_from(seed % 3).unwrap_or(0),
+        members => members,
+    };
+    Options::drawn(seed, members, arguments.minutes * 60_000)
+}
+
+fn tell(arguments: &Arguments, seed: u64) -> ExitCode {
+    let mut options = options(arguments, seed);
+    println!("{options}");
+    let first = runs::run(options.clone(), false);
+    if first.broken.is_some() && !arguments.whole {
+        options = shrink(options);
+        println!("shrunk to:\n{options}");
+    }
+    let verdict = runs::run(options, true);
+    for line in &verdict.story {
+        println!("{line}");
+    }
+    println!("trace {:016x}, {} events, {:?}", verdict.trace, verdict.events, verdict.witness.0);
+    match verdict.broken {
+        None => ExitCode::SUCCESS,
+        Some(broken) => {
+            println!("BROKEN {broken}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn play(arguments: &Arguments) -> ExitCode {
+    let begun = Instant::now();
+    let (mut simulated, mut events, mut failed) = (0, 0, 0);
+    let mut seen: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for seed in arguments.from..arguments.from + arguments.seeds {
+        let options = options(arguments, seed);
+        let verdict = runs::run(options.clone(), false);
+        simulated += verdict.simulated;
+        events += verdict.events;
+        for (what, count) in verdict.witness.0 {
+            *seen.entry(what).or_default() += count;
+        }
+        if let Some(broken) = verdict.broken {
+            failed += 1;
+            println!(
+                "seed {seed}: {broken}\n  simulate --seed {seed} --minutes {} tells it",
+                arguments.minutes
+            );
+        }
+    }
+    let took = begun.elapsed().as_secs_f64();
+    for (what, count) in &seen {
+        println!("{count:>9} {what}");
+    }
+    println!(
+        "{} seeds, {failed} failed; {:.1} h simulated in {took:.1} s: {:.0} x real time, {:.0} events/s",
+        arguments.seeds,
+        simulated as f64 / 3_600_000.0,
+        simulated as f64 / 1000.0 / took,
+        events as f64 / took
+    );
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,234 @@
+//! **liveness** — the second phase: things stop going wrong, some machines are lost for good, an
+//! operator answers what is asked, and the cluster must come back within a bounded time
+//! (protocol.md 1.11, L1-L10).
+
+use super::{Happening, Sim, Word};
+use crate::world::machine::{Role, Volume};
+use protocol::{
+    cluster::{Slot, quorum},
+    registry::{Ctrl, Parked, Phase, Why},
+};
+use std::collections::BTreeSet;
+
+/// How long the cluster may take to come back, in milliseconds of [`QUICK`](protocol::limits::Timers)
+/// time: every window there is, several times over, one after the other.
+const PATIENCE: u64 = 900_000;
+
+/// How long an operator watches before a member is replaced by hand, in milliseconds.
+const HAND: u64 = 120_000;
+
+/// How often the operator looks, in milliseconds.
+const LOOKS: u64 = 5_000;
+
+impl Sim {
+    /// Ends all that goes wrong.
+    pub(super) fn calm_down(&mut self) {
+        self.say("", "-- from here on nothing goes wrong");
+        self.calm = true;
+        self.helped_at = self.now;
+        let cures: Vec<(u64, u64)> = self
+            .queue
+            .iter()
+            .filter(|(_, what)| matches!(what, Happening::Heal(_)))
+            .map(|(at, _)| *at)
+            .collect();
+        for at in cures {
+            if let Some(Happening::Heal(cure)) = self.queue.remove(&at) {
+                self.heal(cure);
+            }
+        }
+        for machine in 0..self.machines.len() {
+            if self.machines[machine].terminated {
+                continue;
+            }
+            self.relink(machine);
+            let here = &mut self.machines[machine];
+            (here.on, here.frozen, here.full) = (true, false, false);
+            if here.volume.is_none() {
+                here.volume = Some(std::mem::take(&mut here.underlay));
+            }
+            if let Some(agent) = self.agents.iter_mut().find(|agent| agent.machine == machine) {
+                agent.paused = false;
+            }
+            self.release(machine);
+        }
+        self.bring_volumes_home();
+        self.lose_for_good();
+        for machine in 0..self.machines.len() {
+            self.start_agent(machine);
+        }
+        self.stir();
+    }
+
+    /// Every machine that lives has the volume with its own member again, wherever that is.
+    fn bring_volumes_home(&mut self) {
+        for machine in 0..self.machines.len() {
+            let here = &self.machines[machine];
+            let Some(wanted) = here.root.ran.as_ref().map(|ran| ran.member_id) else { continue };
+            let holds = |at: &usize| {
+                let volume = self.machines[*at].volume.as_ref();
+                volume.and_then(|v| v.member.as_ref()).is_some_and(|store| store.id == wanted)
+            };
+            if holds(&machine) || here.terminated {
+                continue;
+            }
+            match (0..self.machines.len()).find(holds) {
+                Some(other) => _ = self.swap_volumes(machine, other, 1),
+                // its own is nowhere: what lies here instead is taken away, as the agent asks for
+                None => self.empty(machine),
+            }
+        }
+    }
+
+    fn empty(&mut self, machine: usize) {
+        let here = &mut self.machines[machine];
+        here.etcd = None;
+        let dir = here.dir_mut();
+        *dir = Volume { fs: dir.fs.clone(), ..Volume::default() };
+    }
+
+    /// Copies go; some machines go for good; every other seat has a machine.
+    fn lose_for_good(&mut self) {
+        let seats: Vec<String> = self.policy.seats.iter().map(|seat| seat.name.clone()).collect();
+        let mut doomed: Vec<usize> = (0..seats.len()).collect();
+        self.rng.shuffle(&mut doomed);
+        doomed.truncate(self.options.lost_for_good);
+        for (at, name) in seats.iter().enumerate() {
+            let here: Vec<usize> = (0..self.machines.len())
+                .filter(|machine| self.machines[*machine].name == *name)
+                .collect();
+            let living: Vec<usize> =
+                here.iter().copied().filter(|at| !self.machines[*at].terminated).collect();
+            let copies = if doomed.contains(&at) { 0 } else { 1 };
+            for machine in living.iter().skip(copies) {
+                self.destroy(*machine);
+            }
+            if let (true, 1, Some(first)) = (living.is_empty(), copies, here.first()) {
+                self.refill(*first);
+            }
+        }
+    }
+
+    /// The helpful operator: ends a pause, consents, attests what is gone.
+    pub(super) fn help(&mut self) {
+        let Some(ctrl) = self.records().ctrl else { return };
+        if ctrl.paused.is_some() {
+            self.say_to_an_agent(Word::Resume);
+        }
+        if let Some(attempt) = self.question() {
+            self.say_to_an_agent(Word::Approve { attempt });
+        }
+        let unattested: Vec<_> = self
+            .gone_for_good()
+            .into_iter()
+            .filter(|slot| !self.records().is_attested(*slot, ctrl.inc))
+            .collect();
+        let lost = !(0..self.machines.len()).any(|at| self.is_linearizable(at));
+        if let (true, Some(slot)) = (lost, unattested.first()) {
+            let (by, because) = ("op".to_owned(), "it is gone".to_owned());
+            self.say_to_an_agent(Word::Attest { slot: *slot, by, because });
+        }
+        // what nobody could explain for a whole window is replaced by hand
+        let waited = self.now >= self.helped_at + HAND;
+        if let (true, None, Some(slot)) = (waited, &ctrl.op, self.sick_seat()) {
+            self.helped_at = self.now;
+            self.say_to_an_agent(Word::Replace {
+                slot,
+                because: "it does not come back".to_owned(),
+            });
+        }
+    }
+
+    /// A seat with a living machine whose member serves nobody although a quorum lives.
+    fn sick_seat(&self) -> Option<Slot> {
+        let serves = |at: &usize| self.is_linearizable(*at);
+        if !(0..self.machines.len()).any(|at| serves(&at)) {
+            return None;
+        }
+        let living = (0..self.machines.len()).filter(|at| !self.machines[*at].terminated);
+        living.filter(|at| !serves(at)).map(|at| self.seat_of(at)).next()
+    }
+
+    /// Runs until the cluster is back, or patience ends; what keeps it from being back.
+    pub(super) fn come_back(&mut self) -> Result<(), String> {
+        let until = self.now + PATIENCE;
+        while self.now < until && self.broken.is_none() {
+            let next = self.now + LOOKS;
+            while self.step(next) {}
+            if self.what_is_missing().is_none() {
+                return Ok(());
+            }
+            self.help();
+        }
+        match (&self.broken, self.what_is_missing()) {
+            (Some(_), _) | (None, None) => Ok(()),
+            (None, Some(missing)) => Err(missing),
+        }
+    }
+
+    fn what_is_missing(&self) -> Option<String> {
+        let Some(ctrl) = self.records().ctrl else { return Some("no cluster was founded".into()) };
+        if self.nothing_is_left(&ctrl) {
+            return None;
+        }
+        let whole = self.options.lost_for_good == 0;
+        let rests = matches!(ctrl.phase, Phase::Idle) || (!whole && ctrl.phase == Phase::Healing);
+        if !rests || !ctrl.opened {
+            return Some(format!("L1: it is {} for ever: {}", ctrl.phase.name(), self.reasons()));
+        }
+        let wanted = self.options.members - self.options.lost_for_good;
+        let healthy: BTreeSet<&str> = (0..self.machines.len())
+            .filter(|at| self.is_linearizable(*at))
+            .filter(|at| {
+                self.machines[*at].running().is_some_and(|(etcd, store)| {
+                    Some(store.cluster) == ctrl.cluster_id && !etcd.quarantined
+                })
+            })
+            .map(|at| self.machines[at].name.as_str())
+            .collect();
+        if healthy.len() < wanted.max(quorum(ctrl.members.len())) {
+            let text = format!("L5: {} of {wanted} members are back", healthy.len());
+            return Some(format!("{text}: {}", self.reasons()));
+        }
+        None
+    }
+
+    /// No machine holds data of the incarnation and no snapshot of it was ever taken: there is nothing
+    /// to come back to, and the attempt says so.
+    fn nothing_is_left(&self, ctrl: &Ctrl) -> bool {
+        let mut snapshots = self.ghost.manifests.iter().map(|(_, manifest)| manifest.cluster_id);
+        let saved = snapshots.any(|cluster| Some(cluster) == ctrl.cluster_id);
+        let born_empty = ctrl.source.as_ref().is_none_or(|source| source.object.is_none());
+        let asks = ctrl.parked == Some(Parked::Approval(Why::NoSource));
+        let sound = |at: usize| !self.machines[at].dir().spoiled;
+        let data = self.stores_of(ctrl.inc).into_iter().any(|(at, _)| sound(at));
+        asks && !saved && born_empty && !data
+    }
+
+    /// What each machine holds and what its agent says.
+    fn reasons(&self) -> String {
+        let each = self.machines.iter().enumerate().filter(|(_, machine)| !machine.terminated);
+        let lines = each.map(|(at, machine)| {
+            let etcd = machine.etcd.as_ref().map_or("stopped", |etcd| match etcd.role {
+                Role::Leader(_) => "leads",
+                Role::Follower(_) => "runs",
+            });
+            let holds = machine.dir().member.as_ref().map(|store| {
+                let (term, last, commit) = (store.term, store.log.len(), store.commit);
+                let voters = store.voters().len();
+                format!(", member {} term {term} log {last}/{commit} of {voters}", store.id)
+            });
+            let spoilt = if machine.dir().spoiled { ", spoilt" } else { "" };
+            let agent = self.agents.iter().find(|agent| agent.machine == at);
+            let notes = agent.map_or(&[][..], |agent| &agent.notes);
+            let said: Vec<String> =
+                notes.iter().map(|note| format!("{} {}", note.code.name(), note.text)).collect();
+            let holds = holds.unwrap_or_default();
+            format!("\n    {}: {etcd}{holds}{spoilt}: {}", machine.instance, said.join("; "))
+        });
+        let records = self.records();
+        let standing = records.ctrl.as_ref().map(|ctrl| protocol::fence::standing(ctrl, &records));
+        let open = standing.map(|standing| format!("\n    {:?}", standing)).unwrap_or_default();
+        lines.chain([open]).collect()
+    }
+}

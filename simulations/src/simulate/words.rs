@@ -1,0 +1,87 @@
+//! **words** — an operator who asks, pauses, attests and answers. What is attested is true
+//! (protocol.md A7): should the seat's machine have changed between the look and the word, the
+//! operator makes it true, by destroying it.
+
+use super::{Fault, Planned, Sim, Word, faults::Cure};
+use protocol::{
+    cluster::Slot,
+    registry::{Parked, Request, SlotRecord},
+};
+
+const BY: &str = "op";
+
+impl Sim {
+    pub(super) fn word(&mut self, planned: Planned) {
+        let because = || "the simulator says so".to_owned();
+        let seats = self.options.members as u64;
+        let slot = Slot(u8::try_from(planned.pick / 11 % seats).unwrap_or(0));
+        let word = match planned.fault {
+            Fault::Pause => {
+                self.cure(planned.lasting, Cure::Unpause);
+                Word::Pause { because: because() }
+            }
+            Fault::Restore => Word::Restore(request(false)),
+            Fault::Rollback => Word::Restore(request(true)),
+            Fault::Replace => Word::Replace { slot, because: because() },
+            Fault::Save => Word::Save,
+            Fault::Attest => {
+                let gone = self.gone_for_good();
+                let Some(slot) = gone.get(planned.pick as usize % gone.len().max(1)) else {
+                    return;
+                };
+                Word::Attest { slot: *slot, by: BY.to_owned(), because: because() }
+            }
+            Fault::Answer => match self.question() {
+                Some(attempt) => Word::Approve { attempt },
+                None => return,
+            },
+            _ => Word::Abort,
+        };
+        self.say_to_an_agent(word);
+    }
+
+    /// The attempt that waits for an operator's consent.
+    pub(super) fn question(&self) -> Option<u64> {
+        let ctrl = self.records().ctrl?;
+        matches!(ctrl.parked, Some(Parked::Approval(_))).then_some(ctrl.attempt)
+    }
+
+    /// Seats whose member of the present incarnation was run by a machine that is terminated.
+    pub(super) fn gone_for_good(&self) -> Vec<Slot> {
+        let records = self.records();
+        let inc = records.ctrl.as_ref().map_or(0, |ctrl| ctrl.inc);
+        let gone = |record: &SlotRecord| {
+            let ran = record.ran.as_ref().filter(|ran| ran.inc == inc);
+            let machine = ran.and_then(|ran| {
+                self.machines.iter().find(|machine| machine.instance == ran.instance)
+            });
+            machine.is_some_and(|machine| machine.terminated)
+        };
+        let slots = records.slots.iter().filter(|(_, record)| gone(record));
+        slots.map(|(slot, _)| *slot).collect()
+    }
+
+    /// An attestation is on record: what it says is made true if it is not.
+    pub(super) fn attested(&mut self, record: &SlotRecord) {
+        let Some(attest) = &record.attest else { return };
+        self.ghost.saw("attested");
+        let named = |at: &usize| self.machines[*at].instance == attest.instance;
+        let Some(machine) = (0..self.machines.len()).find(named) else { return };
+        if !self.machines[machine].terminated {
+            let name = self.machines[machine].instance.0.clone();
+            self.say(&name, "is destroyed, as the operator said");
+            self.destroy(machine);
+        }
+    }
+}
+
+fn request(rollback: bool) -> Request {
+    Request {
+        rollback,
+        source: None,
+        scope: Vec::new(),
+        by: BY.to_owned(),
+        because: "the simulator says so".to_owned(),
+        attempt: None,
+    }
+}

@@ -1,0 +1,264 @@
+//! **machine** — one machine: root disk, data volume, etcd's process, clock. What survives what is
+//! the point: a wiped volume keeps the root disk's promises, a lost root disk keeps the volume's,
+//! and half of an effect may be all that a power cut leaves.
+
+use super::etcd::Store;
+use protocol::{
+    cluster::{Instance, MemberId},
+    effect::Effect,
+    mutant::{self, Mutant},
+    observation::{Answer, Belongs, Data, InAttempt, LogState, Look, Memory, Process, Ran, Status},
+    time::Moment,
+};
+use std::collections::BTreeMap;
+
+/// A data volume's content.
+#[derive(Clone, Debug, Default)]
+pub struct Volume {
+    /// Identity of its file system.
+    pub fs: String,
+    /// etcd ends right after its start with this member, and with every copy of it.
+    pub spoiled: bool,
+    /// `member/`.
+    pub member: Option<Store>,
+    /// `.requorum/incarnation.json`.
+    pub belongs: Option<Belongs>,
+    /// `.requorum/swap.json`.
+    pub swap: Option<String>,
+    /// `.requorum/new`.
+    pub restored: BTreeMap<String, Store>,
+    /// The promise.
+    pub marker: Option<InAttempt>,
+    /// `.requorum/old`.
+    pub aside: Vec<(u64, Store)>,
+}
+
+/// A process's part in raft.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Follows, or looks for somebody to follow.
+    Follower(Option<MemberId>),
+    /// Leads its term; how much each other member has.
+    Leader(BTreeMap<MemberId, usize>),
+}
+
+/// etcd's process.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Only the local socket leads to it.
+    pub quarantined: bool,
+    /// Its part in raft.
+    pub role: Role,
+}
+
+/// A clock that is nobody else's: it began somewhere, runs a little wrong, and may have jumped.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// What it showed at the beginning of time.
+    pub offset: u64,
+    /// Its pace in thousandths.
+    pub pace: u64,
+}
+
+/// One machine.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// `ETCD_NAME`.
+    pub name: String,
+    /// Which machine it is.
+    pub instance: Instance,
+    /// Where its peers reach it.
+    pub peer_url: String,
+    /// The root disk's memory.
+    pub root: Memory,
+    /// What is mounted at the data dir.
+    pub volume: Option<Volume>,
+    /// What a data dir with nothing mounted on it is: a directory of the root disk.
+    pub underlay: Volume,
+    /// The process.
+    pub etcd: Option<Service>,
+    /// It has power.
+    pub on: bool,
+    /// It will never run again.
+    pub terminated: bool,
+    /// Nothing on it moves.
+    pub frozen: bool,
+    /// It can't reach the other members.
+    pub cut_from_peers: bool,
+    /// It can't reach the table.
+    pub cut_from_table: bool,
+    /// It can't reach the bucket.
+    pub cut_from_bucket: bool,
+    /// No snapshot fits on its disk.
+    pub full: bool,
+    /// Its clock.
+    pub clock: Clock,
+}
+
+impl Machine {
+    /// A new machine with an empty volume of its own.
+    pub fn new(name: &str, instance: &str, clock: Clock) -> Self {
+        let volume = |fs: String| Volume { fs, ..Volume::default() };
+        Self {
+            name: name.to_owned(),
+            instance: Instance(instance.to_owned()),
+            peer_url: format!("http://{name}:2380"),
+            root: Memory::default(),
+            volume: Some(volume(format!("fs-{instance}"))),
+            underlay: volume(format!("root-{instance}")),
+            etcd: None,
+            on: true,
+            terminated: false,
+            frozen: false,
+            cut_from_peers: false,
+            cut_from_table: false,
+            cut_from_bucket: false,
+            full: false,
+            clock,
+        }
+    }
+
+    /// What is at the data dir now.
+    pub fn dir(&self) -> &Volume {
+        self.volume.as_ref().unwrap_or(&self.underlay)
+    }
+
+    /// The same, to be changed.
+    pub fn dir_mut(&mut self) -> &mut Volume {
+        self.volume.as_mut().unwrap_or(&mut self.underlay)
+    }
+
+    /// Its own time at global millisecond `now`.
+    pub fn moment(&self, now: u64) -> Moment {
+        Moment(self.clock.offset + now * self.clock.pace / 1000)
+    }
+
+    /// How long `span` milliseconds of its own are for everybody else.
+    pub fn lasting(&self, span: u64) -> u64 {
+        (span * 1000).div_ceil(self.clock.pace).max(1)
+    }
+
+    /// What both disks remember.
+    pub fn memory(&self) -> Memory {
+        Memory { marker: self.root.marker.max(self.dir().marker), ..self.root.clone() }
+    }
+
+    /// The member that runs here, if it runs and moves.
+    pub fn running(&self) -> Option<(&Service, &Store)> {
+        let moves = self.on && !self.frozen;
+        Some((self.etcd.as_ref().filter(|_| moves)?, self.dir().member.as_ref()?))
+    }
+
+    /// One look; `status` is what etcd answers to a probe.
+    pub fn look(&self, status: Option<Status>) -> Look {
+        let dir = self.dir();
+        let log = match &dir.member {
+            Some(store) => LogState::Present { cluster_id: store.cluster, member_id: store.id },
+            None => LogState::Missing,
+        };
+        let process = match &self.etcd {
+            Some(etcd) => Process::Running { quarantined: etcd.quarantined },
+            None => Process::Stopped,
+        };
+        let data = Data {
+            fs: Some(dir.fs.clone()),
+            writable: true,
+            log,
+            swap: dir.swap.clone(),
+            restored: dir.restored.keys().cloned().collect(),
+            // without a member in place the note is of nothing
+            belongs: dir.belongs.clone().filter(|_| dir.member.is_some()),
+        };
+        let etcd = status.map_or(Answer::Silent, Answer::Status);
+        Look { process, etcd, data, memory: self.memory() }
+    }
+
+    /// The boot rule as protocol.md 1.4 has it, said once more in its own words: may this machine's
+    /// etcd start without asking the stores? Which incarnation's member, then?
+    pub fn starts_alone(&self) -> Option<u64> {
+        let (dir, memory) = (self.dir(), self.memory());
+        let (ran, store) = (memory.ran.as_ref()?, dir.member.as_ref()?);
+        let belongs = dir.belongs.as_ref()?;
+        let covers = ran.instance == self.instance
+            && ran.inc == belongs.inc
+            && ran.member_id == store.id
+            && ran.plan == belongs.plan.clone().unwrap_or_default();
+        let promised =
+            memory.retired >= ran.inc || memory.marker.is_some_and(|marker| marker.inc >= ran.inc);
+        (covers && !promised && dir.swap.is_none() && !self.terminated).then_some(ran.inc)
+    }
+
+    /// Does what changes disks or processes, whole.
+    pub fn change(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Stop => self.etcd = None,
+            Effect::Mark(marker) => {
+                if !mutant::is(Mutant::MarkerOnVolumeOnly) {
+                    self.root.marker = self.root.marker.max(Some(*marker));
+                }
+                let dir = self.dir_mut();
+                dir.marker = dir.marker.max(Some(*marker));
+            }
+            Effect::Unmark(marker) => {
+                self.root.marker = self.root.marker.filter(|kept| kept != marker);
+                let dir = self.dir_mut();
+                dir.marker = dir.marker.filter(|kept| kept != marker);
+            }
+            Effect::Retire(inc) => self.root.retired = self.root.retired.max(*inc),
+            Effect::RememberOpened(inc) => self.root.opened = self.root.opened.max(*inc),
+            Effect::RememberSeat(uid, slot) => {
+                self.root.uid = Some(uid.clone());
+                self.root.slot = Some(*slot);
+            }
+            Effect::RememberRan(ran) => {
+                self.dir_mut().belongs = Some(belongs(ran));
+                self.root.ran = Some(ran.clone());
+            }
+            Effect::MoveAside { inc } => self.move_aside(*inc),
+            Effect::Swap { plan, digest, old_inc } => {
+                self.move_aside(*old_inc);
+                let short = digest.short();
+                let dir = self.dir_mut();
+                dir.member = dir.restored.remove(&short);
+                dir.belongs = Some(Belongs { inc: plan.inc, plan: Some(short) });
+                dir.swap = None;
+            }
+            other => unreachable!("{} does not change a machine", other.name()),
+        }
+    }
+
+    /// What a power cut or a kill in the midst of it leaves: `first` chooses which half.
+    pub fn change_half(&mut self, effect: &Effect, first: bool) {
+        match effect {
+            Effect::Mark(marker) if first => {
+                self.root.marker = self.root.marker.max(Some(*marker));
+            }
+            Effect::Mark(marker) => {
+                let dir = self.dir_mut();
+                dir.marker = dir.marker.max(Some(*marker));
+            }
+            Effect::Unmark(marker) if first => {
+                self.root.marker = self.root.marker.filter(|kept| kept != marker);
+            }
+            Effect::RememberRan(ran) => self.dir_mut().belongs = Some(belongs(ran)),
+            Effect::Swap { digest, old_inc, .. } => {
+                self.dir_mut().swap = Some(digest.short());
+                if first {
+                    self.move_aside(*old_inc);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn move_aside(&mut self, inc: u64) {
+        let dir = self.dir_mut();
+        dir.spoiled = false;
+        let old = dir.member.take();
+        dir.aside.extend(old.map(|old| (inc, old)));
+    }
+}
+
+fn belongs(ran: &Ran) -> Belongs {
+    Belongs { inc: ran.inc, plan: Some(ran.plan.clone()).filter(|plan| !plan.is_empty()) }
+}
