@@ -47,6 +47,12 @@ impl Watch {
         self.held = Some((epoch, asked));
     }
 
+    /// The epoch won last.
+    #[cfg(debug_assertions)]
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        self.held.map(|(epoch, _)| epoch)
+    }
+
     /// How long its `rvn` has not changed under an unbroken watch.
     pub fn unchanged_for(&self, now: Moment) -> Span {
         self.seen.as_ref().map_or(Span(0), |seen| now.since(seen.since))

@@ -28,6 +28,8 @@ mod saving;
 mod reconciling;
 mod operator;
 mod status;
+#[cfg(debug_assertions)]
+pub mod model;
 
 pub use operator::Told;
 pub use status::{MemberStatus, Status};

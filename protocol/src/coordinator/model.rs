@@ -1,0 +1,135 @@
+//! **model** — one mind in the hands of an explorer that tries every order of things. It exists
+//! where debug assertions do, so never in a release.
+//!
+//! Comes in: at each turn what the explorer chose to be true of time and of the others' voices.
+//! Goes out: a mind that has forgotten all that its next turn learns anew, so that two histories
+//! which leave the same promises behind are one state and not two.
+//!
+//! Time is no number here. A turn is taken with timers of which every window has passed, or none;
+//! whatever was noted "since" some moment was noted since for ever. That is what "a timer may
+//! fire" means, and it is more than any clock allows.
+
+use super::Coordinator;
+use crate::{
+    effect::Lane,
+    event::Outcome,
+    lease::Watch,
+    limits::Timers,
+    registry::Lease,
+    tally::Book,
+    time::{Moment, Span},
+    vote::Vote,
+};
+
+/// The one moment of the model.
+pub const NOW: Moment = Moment(1_000_000);
+
+/// What a turn finds, beside what it reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Occasion<'a> {
+    /// Which windows have passed.
+    pub timers: Timers,
+    /// What fresh names are made of: the same only where the same name is meant.
+    pub seed: u64,
+    /// The voices heard; each counts as fresh.
+    pub votes: &'a [Vote],
+    /// The lease that was watched in silence for long enough, if one was.
+    pub silent: Option<&'a Lease>,
+}
+
+/// No window passes.
+pub const PATIENT: Timers = windows(Span(u64::MAX / 8));
+
+/// Every window has passed; what is fresh this very moment is still fresh.
+pub const HASTY: Timers =
+    Timers { lin: Span(1), lease_ttl: Span(2), lease_margin: Span(1), ..windows(Span(0)) };
+
+const fn windows(window: Span) -> Timers {
+    Timers {
+        poll: Span(1),
+        vote: Span(1),
+        lin: window,
+        confirm: window,
+        gather: window,
+        permanent: window,
+        fence: window,
+        drain: window,
+        lease_ttl: window,
+        lease_renew: Span(u64::MAX / 8),
+        lease_margin: window,
+        gap: Span(u64::MAX / 8),
+        restore: window,
+        recover: window,
+        replace: window,
+        snapshot: Span(0),
+        alone: window,
+        reconcile: Span(1),
+    }
+}
+
+impl Coordinator {
+    /// Makes the occasion true of the turn that begins.
+    pub fn begin_turn(&mut self, occasion: &Occasion<'_>) {
+        self.policy.timers = occasion.timers;
+        self.counter = occasion.seed;
+        let known = &mut self.known;
+        known.book = Book::default();
+        for (at, seq) in [(Moment(0), 1), (NOW, 2)] {
+            let said = occasion.votes.iter().map(|vote| Vote { seq, ..vote.clone() });
+            let said: alloc::vec::Vec<Vote> = said.collect();
+            known.book.record(at, &said, &self.policy.timers);
+        }
+        known.votes_asked = Some(NOW);
+        known.discover_asked = Some(NOW);
+        if let Some(lease) = occasion.silent {
+            known.watch.record(Moment(0), Some(lease), &self.policy.timers);
+        }
+    }
+
+    /// Takes an answer between two turns. Nothing is decided by it: after each the table or the
+    /// machine must be read first.
+    pub fn hear(&mut self, lane: Lane, outcome: Outcome) {
+        self.absorb(NOW, lane, NOW, outcome);
+        self.end_turn();
+    }
+
+    /// Forgets what the next turn learns anew, and when anything was.
+    pub fn end_turn(&mut self) {
+        self.policy.timers = PATIENT;
+        self.counter = 0;
+        self.lanes.forget_failures();
+        let known = core::mem::take(&mut self.known);
+        self.known = super::known::Known {
+            uid: known.uid,
+            proven: known.proven,
+            discovered: known.discovered,
+            seated: known.seated,
+            must_read: true,
+            must_look: true,
+            marker: known.marker,
+            retired: known.retired,
+            kept: known.kept.map(|(promise, _)| (promise, NOW)),
+            unstarted: known.unstarted,
+            watch: known.watch.held_only(NOW),
+            log: known.log,
+            last_words: known.last_words,
+            saved: known.saved.map(|(_, manifest)| (NOW, manifest)),
+            save_asked: known.save_asked,
+            bad: known.bad,
+            unable: known.unable,
+            disarmed: known.disarmed,
+            ..super::known::Known::default()
+        };
+    }
+}
+
+impl Watch {
+    /// What is held, as if it was won at `now`; of the others' leases nothing is remembered.
+    fn held_only(self, now: Moment) -> Self {
+        let mut watch = Self::default();
+        if let Some(epoch) = self.epoch() {
+            watch.won(now, epoch);
+        }
+        watch
+    }
+}
