@@ -1,0 +1,46 @@
+//! Small sub-models, explored to their ends: what must hold holds, what must be possible is seen,
+//! and the number of states is what it was, so that a change of the model is noticed.
+
+use simulations::explore::{
+    self, Report,
+    submodels::{self, SubModel},
+};
+
+fn report(name: &str) -> (SubModel, Report) {
+    let sub = submodels::ALL.iter().find(|sub| sub.name == name).expect("it is in the table");
+    let sub = sub.clone().with_members(3);
+    let report = explore::run(&sub, None);
+    (sub, report)
+}
+
+/// It comes out as it must, after so many states.
+fn explores(name: &str, states: u64) {
+    let (sub, report) = report(name);
+    assert!(report.is_right(&sub), "{name}: {report:#?}");
+    assert!(report.exhausted || sub.breaks, "{name} ends within its bound");
+    assert_eq!(report.unique, states, "{name}: the model has changed; was that meant?");
+}
+
+macro_rules! sub_models {
+    ($($name:ident $sub:literal $states:literal,)+) => {$(
+        #[test]
+        fn $name() {
+            explores($sub, $states);
+        }
+    )+};
+}
+
+sub_models! {
+    a_loss_heals "wipes" 65_936,
+    votes_may_lie "lies" 30_634,
+    a_rollback_ends_what_lives "rollback" 12_537,
+    an_operator_interferes "words" 25_825,
+    only_a_lie_breaks_s1 "perjury" 2_063,
+}
+
+#[test]
+fn every_sub_model_says_what_it_covers() {
+    for sub in submodels::ALL {
+        assert!(!sub.covers.is_empty() && !sub.bounds_in_words().is_empty(), "{}", sub.name);
+    }
+}
