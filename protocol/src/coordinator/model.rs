@@ -9,12 +9,13 @@
 //! whatever was noted "since" some moment was noted since for ever. That is what "a timer may
 //! fire" means, and it is more than any clock allows.
 
-use super::Coordinator;
+use super::{Coordinator, Turn};
 use crate::{
-    effect::Lane,
-    event::Outcome,
+    effect::{Effect, Lane},
+    event::{Command, Event, Outcome, Ticket},
     lease::Watch,
     limits::Timers,
+    observation::Look,
     registry::Lease,
     tally::Book,
     time::{Moment, Span},
@@ -84,6 +85,26 @@ impl Coordinator {
         if let Some(lease) = occasion.silent {
             known.watch.record(Moment(0), Some(lease), &self.policy.timers);
         }
+    }
+
+    /// Hears an operator, reads the table, then looks at the machine, and decides once it knows all
+    /// of it: what it would decide in between is to wait.
+    pub fn look_around_at_once(
+        &mut self,
+        said: Option<Command>,
+        table: Outcome,
+        look: Look,
+    ) -> Turn {
+        if let Some(command) = said {
+            self.words.hear(NOW, Ticket(0), command);
+        }
+        self.known.read_asked = Some(NOW);
+        self.known.look_asked = Some(NOW);
+        let lane = Lane::Look;
+        self.lanes.begin(&Effect::ReadRegistry);
+        self.absorb(NOW, Lane::Registry, NOW, table);
+        self.lanes.begin(&Effect::Look { check_at: None });
+        self.handle(NOW, Event::Done { lane, asked: NOW, outcome: Outcome::Looked(look) })
     }
 
     /// Takes an answer between two turns. Nothing is decided by it: after each the table or the

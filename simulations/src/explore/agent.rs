@@ -18,8 +18,9 @@ use protocol::{
         model::{HASTY, NOW, Occasion, PATIENT},
     },
     effect::{Effect, Lane},
-    event::{Command, Event, Failure, FailureKind, Outcome, Ticket},
+    event::{Command, Event, Failure, FailureKind, Outcome},
     manifest::{Manifest, Reason},
+    observation::Look,
     plan::Plan,
     registry::{Ctrl, Records},
     vote::Vote,
@@ -102,10 +103,11 @@ impl Turning<'_> {
             silent: lease,
         });
         let mut open = Vec::new();
-        if let Some(command) = &picture.said {
-            self.hear(Event::Operator(Ticket(0), command.clone()), &mut open);
-        }
-        self.hear(Event::Tick, &mut open);
+        let cut = picture.mood == Mood::Cut;
+        let read = Outcome::Records(picture.records.clone());
+        let table = if cut { failed(FailureKind::Unavailable) } else { read };
+        let look = self.look(picture, None);
+        open.extend(self.agent.core.look_around_at_once(picture.said.clone(), table, look).effects);
         self.serve(picture, &mut open);
         self.agent.pending.sort_by_key(Effect::lane);
         self.agent.core.end_turn();
@@ -145,13 +147,7 @@ impl Turning<'_> {
             }
             Effect::Prove => Outcome::Ok,
             Effect::Exchange(_) => Outcome::Votes(picture.votes.to_vec()),
-            Effect::Look { check_at } => {
-                // the first look of a turn is begun before the table was read; by the second one the
-                // core would have asked for this revision
-                let source = picture.records.ctrl.as_ref().and_then(|ctrl| ctrl.source.as_ref());
-                let agreed = source.map(|source| source.revision + source.bump);
-                Outcome::Looked(self.machine.look(picture.around, check_at.or(agreed)))
-            }
+            Effect::Look { check_at } => Outcome::Looked(self.look(picture, *check_at)),
             Effect::ReadLog => match self.machine.member() {
                 Some(member) => Outcome::Log(member.summary()),
                 None => failed(FailureKind::Unavailable),
@@ -196,6 +192,14 @@ impl Turning<'_> {
             | Effect::DisarmNoSpace => failed(FailureKind::Unavailable),
         };
         Some(outcome)
+    }
+
+    /// The first look of a turn is begun before the table was read; by the second one the core would
+    /// have asked for the revision that restored members are compared at.
+    fn look(&self, picture: &Picture<'_>, check_at: Option<u64>) -> Look {
+        let source = picture.records.ctrl.as_ref().and_then(|ctrl| ctrl.source.as_ref());
+        let agreed = source.map(|source| source.revision + source.bump);
+        self.machine.look(picture.around, check_at.or(agreed))
     }
 
     fn change_machine(&mut self, effect: &Effect) -> Outcome {
@@ -283,7 +287,7 @@ const fn order(effect: &Effect) -> u8 {
 }
 
 /// A yes, or a no that proves nothing.
-pub(super) fn done(yes: bool) -> Outcome {
+fn done(yes: bool) -> Outcome {
     if yes { Outcome::Ok } else { failed(FailureKind::Unavailable) }
 }
 

@@ -5,14 +5,14 @@
 
 use super::{
     action::{Action, Mishap, Word},
-    agent::{Mood, done, failed},
+    agent::{Mood, failed},
     engine::Step,
     etcd::Run,
     faults::Fault,
     invariants::LAPSED_PROMISE,
     machine::{Machine, Volume},
     witness::Witness,
-    world::{State, World, seat_name},
+    world::{Answer, State, World, seat_name},
 };
 use protocol::{
     effect::Effect,
@@ -45,7 +45,7 @@ impl World {
             Action::GiveUp(at, index) => {
                 let mut state = spend(before, Fault::Late)?;
                 self.put_under_way(&mut state, at, index);
-                self.answer(&mut state, at, index, Outcome::Written(Written::Unknown));
+                self.answer(&mut state, at, index, Answer::Written(Written::Unknown));
                 step(state)
             }
             Action::Land(place) => {
@@ -131,38 +131,58 @@ impl World {
         step(state)
     }
 
-    fn answer(&mut self, state: &mut State, at: usize, index: usize, outcome: Outcome) {
+    fn answer(&mut self, state: &mut State, at: usize, index: usize, answer: Answer) {
+        let key = (state.agents[at], index, answer);
+        if let Some(agent) = self.answers.get(&key) {
+            state.agents[at] = *agent;
+            return;
+        }
+        let outcome = match answer {
+            Answer::Done(true) => Outcome::Ok,
+            Answer::Done(false) => failed(FailureKind::Unavailable),
+            Answer::Written(written) => Outcome::Written(written),
+        };
         let agent = self.agents.get(state.agents[at]).answered(index, outcome);
         state.agents[at] = self.agents.put(agent);
+        self.answers.insert(key, state.agents[at]);
+    }
+
+    /// The write that an agent has under way; `None`: it is no write.
+    fn asked(&mut self, state: &State, at: usize, index: usize) -> Option<u32> {
+        let key = (state.agents[at], index);
+        if let Some(change) = self.asked.get(&key) {
+            return *change;
+        }
+        let effect = &self.agents.get(state.agents[at]).pending[index];
+        let change = if let Effect::Write(change) = effect { Some(change.clone()) } else { None };
+        let number = change.map(|change| self.tables.changes.put(change));
+        self.asked.insert(key, number);
+        number
     }
 
     fn put_under_way(&mut self, state: &mut State, at: usize, index: usize) {
-        let agent = self.agents.get(state.agents[at]);
-        let Effect::Write(change) = &agent.pending[index] else { return };
-        let number = self.tables.changes.put(change.clone());
+        let Some(number) = self.asked(state, at, index) else { return };
         state.under_way.sort_unstable();
         state.under_way[0] = number;
         state.under_way.sort_unstable();
     }
 
     fn perform(&mut self, before: &State, at: usize, index: usize, heard: bool) -> After {
-        let effect = self.agents.get(before.agents[at]).pending[index].clone();
-        if let Effect::Write(change) = effect {
-            let number = self.tables.changes.put(change);
+        if let Some(number) = self.asked(before, at, index) {
             let (_, written) = self.tables.write(before.table, number);
             let mut after = self.write(before, number)?;
             let told = if heard { written } else { Written::Unknown };
-            self.answer(&mut after.state, at, index, Outcome::Written(told));
+            self.answer(&mut after.state, at, index, Answer::Written(told));
             return Some(after);
         }
         let mut state = before.clone();
         let mut machine = self.machine(before, at).clone();
+        let effect = &self.agents.get(before.agents[at]).pending[index];
         let starts = matches!(effect, Effect::Start(_));
         let lapsed = starts && machine.member().is_some_and(|member| machine.is_bound(member.inc));
-        let able = machine.perform(&effect);
+        let able = machine.perform(effect);
         state.machines[at] = self.machines.put(machine);
-        let told = if heard { done(able) } else { failed(FailureKind::Unavailable) };
-        self.answer(&mut state, at, index, told);
+        self.answer(&mut state, at, index, Answer::Done(able && heard));
         Some(Step { state, shows: 0, broken: lapsed.then_some(LAPSED_PROMISE) })
     }
 

@@ -18,6 +18,7 @@ mod intern;
 mod invariants;
 mod machine;
 mod options;
+mod parts;
 mod raft;
 mod store;
 pub mod submodels;

@@ -18,7 +18,7 @@ use protocol::{
     coordinator::{Coordinator, Mode, Policy, Threshold, model::PATIENT},
     manifest::{Manifest, Reason},
     observation::{Belongs, Identity, Memory, Ran},
-    registry::{Change, Ctrl, Owner, Phase, Pin, Records, SlotRecord, Source},
+    registry::{Change, Ctrl, Owner, Phase, Pin, Records, SlotRecord, Source, Written},
 };
 
 /// Most machines at one time or another.
@@ -65,6 +65,15 @@ pub(super) struct Turned {
     pub(super) broken: Option<&'static str>,
 }
 
+/// What came of an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Answer {
+    /// A machine was changed, or could not be.
+    Done(bool),
+    /// The table's word, or none.
+    Written(Written),
+}
+
 /// All that was ever met.
 pub(super) struct World {
     pub(super) sub: SubModel,
@@ -76,6 +85,10 @@ pub(super) struct World {
     pub(super) buckets: Interned<Bucket>,
     pub(super) acked: Interned<Acked>,
     pub(super) turns: Memo<Occurrence, Turned>,
+    /// Minds after an answer, by mind, effect and what came of it.
+    pub(super) answers: Memo<(u32, usize, Answer), u32>,
+    /// Writes that minds have under way, by mind and effect.
+    pub(super) asked: Memo<(u32, usize), Option<u32>>,
     pub(super) sound: Memo<super::invariants::Facts, Option<&'static str>>,
     pub(super) shapes: super::symmetry::Shapes,
     pub(super) first: State,
@@ -110,6 +123,8 @@ impl World {
             buckets: Interned::new(),
             acked: Interned::new(),
             turns: Memo::default(),
+            answers: Memo::default(),
+            asked: Memo::default(),
             sound: Memo::default(),
             shapes: super::symmetry::Shapes::default(),
             first: State {
