@@ -206,7 +206,8 @@ pub const ALL: &[SubModel] = &[
     SubModel {
         name: "perjury",
         covers: "an operator says that a machine is gone which lives: only this may break S1",
-        faults: &[(Fault::Wipe, 1), (Fault::AttestFalse, 1), (Fault::Deaf, ALWAYS)],
+        begins: Begin::OneLessLost,
+        faults: &[(Fault::AttestFalse, 1), (Fault::Deaf, ALWAYS), (Fault::Alarm, ALWAYS)],
         bounds: decision(1, 1, 2),
         min_members: Some(1),
         breaks: true,
