@@ -7,12 +7,13 @@
 
 use crate::{
     cluster::{Instance, Slot},
+    fence::seats_concerned,
     mutant::{self, Mutant},
     observation::{InAttempt, Ran},
     plan::Plan,
     registry::{
         Attest, Change, Ctrl, Evidence, Fence, Guard, Lease, Owner, Parked, Phase, Pin,
-        RecordChange, Restored, Row, Salvage, Scalar, SlotRecord, Stage,
+        RecordChange, Records, Restored, Row, Salvage, Scalar, SlotRecord, Stage,
     },
 };
 use alloc::{borrow::ToOwned, string::String, vec, vec::Vec};
@@ -124,16 +125,41 @@ pub fn start_fencing(ctrl: &Ctrl) -> Change {
     by_leader("start fencing", ctrl, extra, after)
 }
 
-/// The one write that ends an incarnation. Each counted fence is checked in the same instant.
-pub fn commit(ctrl: &Ctrl, plan: &Plan, pin: &Pin, counted: &[Slot]) -> Change {
+/// The one write that ends an incarnation. In the same instant each seat must be as the leader counted
+/// it: a fence or a salvage that came since may make this a plain restart (S8), or a better source
+/// (S12), and has the leader count again.
+pub fn commit(ctrl: &Ctrl, records: &Records, plan: &Plan, pin: &Pin, counted: &[Slot]) -> Change {
     assert!(plan.inc == ctrl.inc + 1, "S11: an attempt ends one incarnation and begins the next");
     let extra =
         vec![phase_is(Phase::Fencing), number("attempt", ctrl.attempt), number("inc", ctrl.inc)];
     let mut change = by_leader("commit", ctrl, extra, incarnation(ctrl, plan, pin));
-    let fenced =
-        || Guard::All(vec![number("fence.attempt", ctrl.attempt), number("fence.inc", ctrl.inc)]);
-    change.checks = counted.iter().map(|slot| (Row::Slot(*slot), fenced())).collect();
+    let as_counted = |slot: Slot| {
+        let fence = if counted.contains(&slot) {
+            Guard::All(vec![number("fence.attempt", ctrl.attempt), number("fence.inc", ctrl.inc)])
+        } else {
+            not_of("fence", "fence.attempt", ctrl.attempt)
+        };
+        Guard::All(vec![fence, salvage_as_seen(ctrl, &records.slot(slot))])
+    };
+    let seats = seats_concerned(ctrl).into_iter();
+    change.checks = seats.map(|slot| (Row::Slot(slot), as_counted(slot))).collect();
+    if mutant::is(Mutant::CountedOnly) {
+        change.checks.retain(|(row, _)| counted.iter().any(|slot| *row == Row::Slot(*slot)));
+    }
     change
+}
+
+/// What is there is of an earlier attempt, if anything is.
+fn not_of(name: &'static str, path: &'static str, attempt: u64) -> Guard {
+    Guard::Any(vec![Guard::Absent(name), Guard::Below(path, attempt)])
+}
+
+fn salvage_as_seen(ctrl: &Ctrl, record: &SlotRecord) -> Guard {
+    match record.salvage.as_ref().filter(|salvage| salvage.attempt == ctrl.attempt) {
+        None => not_of("salvage", "salvage.attempt", ctrl.attempt),
+        Some(Salvage { manifest: None, .. }) => Guard::Absent("salvage.manifest"),
+        Some(Salvage { manifest: Some(_), .. }) => Guard::All(Vec::new()),
+    }
 }
 
 /// The first incarnation of a bootstrapped cluster: committed at once, there is nothing to fence.

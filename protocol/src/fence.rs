@@ -187,29 +187,18 @@ fn is_blocked(config: &[MemberId], fenced: &BTreeSet<MemberId>) -> bool {
     free < quorum(config.len()) + usize::from(mutant::is(Mutant::BlockingOneLess))
 }
 
-/// The best survivor's log by raft's own rule: highest (last term, last index); the lower seat
-/// of equals (protocol.md 1.8, Recovery source).
-///
-/// etcd can't be forced into a new cluster on the data of a member that its own log leaves out
-/// (`removed all voters`). Where another log ends in the same term and not before that one's commit, it
-/// holds by log matching all that the member knew to be committed, and stands for it.
+/// The survivor whose data a salvage gets most of: the highest commit index, since etcd drops what its
+/// own log does not know to be committed ([SRC] bootstrap.go; etcd.md 4.2); by log matching that holds
+/// all that any other would give. Of equals, first one that its own log lists as a voter: etcd can't be
+/// forced into a new cluster on the data of a member that was removed (`removed all voters`); then
+/// raft's own order, and the lower seat.
 pub fn best_log(ctrl: &Ctrl, records: &Records, intact: &[Slot]) -> Option<(Slot, LogSummary)> {
-    let logs: Vec<(Slot, LogSummary)> =
-        intact.iter().filter_map(|slot| Some((*slot, valid(ctrl, records, *slot)?.log?))).collect();
-    let best_of = |logs: &mut dyn Iterator<Item = &(Slot, LogSummary)>| {
-        let key = |log: &LogSummary| (log.last_term, log.last_index);
-        logs.max_by(|(slot, log), (other, rival)| key(log).cmp(&key(rival)).then(other.cmp(slot)))
-            .cloned()
-    };
-    let is_voter = |(slot, log): &&(Slot, LogSummary)| {
-        members_at(ctrl, records, *slot).iter().any(|id| log.in_force.contains(id))
-    };
-    let (slot, best) = best_of(&mut logs.iter())?;
-    let stands_for_it = |(_, log): &(Slot, LogSummary)| {
-        log.last_term == best.last_term && log.last_index >= best.commit
-    };
-    let voter = best_of(&mut logs.iter().filter(is_voter)).filter(stands_for_it);
-    Some(voter.unwrap_or((slot, best)))
+    let logs = intact.iter().filter_map(|slot| Some((*slot, valid(ctrl, records, *slot)?.log?)));
+    logs.max_by_key(|(slot, log)| {
+        let voter = members_at(ctrl, records, *slot).iter().any(|id| log.in_force.contains(id));
+        let commit = if mutant::is(Mutant::RaftOrder) { 0 } else { log.commit };
+        (commit, voter, log.last_term, log.last_index, core::cmp::Reverse(*slot))
+    })
 }
 
 #[cfg(test)]
@@ -307,22 +296,26 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_leaves_its_own_member_out_is_stood_for_by_another() {
+    fn the_survivor_that_knows_most_to_be_committed_is_salvaged() {
         let (old, new): (&[Member], &[Member]) = (&[A, B, C], &[B, C]);
-        let longest = LogSummary { last_index: 12, commit: 10, ..log(&[new]) };
-        let best = |index, term| {
-            let shorter = LogSummary { last_index: index, last_term: term, ..log(&[old]) };
-            let slots = vec![
-                fenced(A, Evidence::Consent, Some(longest.clone())),
-                fenced(B, Evidence::Consent, Some(shorter)),
-            ];
+        let best = |a: LogSummary, b: LogSummary| {
+            let slots =
+                vec![fenced(A, Evidence::Consent, Some(a)), fenced(B, Evidence::Consent, Some(b))];
             let ctrl = Ctrl { members: vec![A, B, C], intent: None, op: None, ..promoting() };
             let records = Records { ctrl: Some(ctrl.clone()), slots };
             best_log(&ctrl, &records, &[A.slot, B.slot]).map(|(slot, _)| slot)
         };
-        assert_eq!(best(10, 2), Some(B.slot), "it holds all that A knew to be committed");
-        assert_eq!(best(9, 2), Some(A.slot), "entry 10 is nowhere else");
-        assert_eq!(best(10, 1), Some(A.slot), "another term's entries may be others");
+        let known = |commit, config| LogSummary { last_index: 12, commit, ..log(&[config]) };
+        assert_eq!(best(known(9, old), known(9, old)), Some(A.slot), "of equals the lower seat");
+        assert_eq!(
+            best(known(9, old), known(10, old)),
+            Some(B.slot),
+            "entry 10 is known to B only"
+        );
+        let longer = LogSummary { last_index: 14, ..known(9, old) };
+        assert_eq!(best(longer, known(10, old)), Some(B.slot), "etcd would drop A's tail");
+        assert_eq!(best(known(9, new), known(9, old)), Some(B.slot), "A's own log leaves A out");
+        assert_eq!(best(known(10, new), known(9, old)), Some(A.slot), "and yet knows more");
     }
 
     #[test]

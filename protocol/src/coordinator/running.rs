@@ -6,7 +6,7 @@
 
 use super::{Scene, Step};
 use crate::{
-    cluster::Slot,
+    cluster::{MemberId, Slot},
     effect::{Effect, Start},
     explanation::Code,
     mutant::{self, Mutant},
@@ -58,10 +58,23 @@ impl Scene<'_> {
                 };
                 Step::wait(Code::DataLost, text)
             }
+            Process::Stopped if self.holds_another_than(ran.member_id) => {
+                // members were changed by hand; a fence of this seat would stand for the one on record
+                let text = "the data dir holds another member than the one on record: start it by                             hand if it was put here by hand, and say `requorum replace` of this node";
+                Step::wait(Code::Foreign, text)
+            }
             Process::Stopped => self.start(),
             Process::Running { quarantined: true } if self.may_open() => self.open(),
             Process::Running { .. } => self.disarm(),
         }
+    }
+
+    fn holds_another_than(&self, id: MemberId) -> bool {
+        let held = match self.data().log {
+            LogState::Present { member_id, .. } => Some(member_id),
+            LogState::Missing | LogState::Unreadable(_) => None,
+        };
+        held.is_some_and(|held| held != id) && !mutant::is(Mutant::StartForeign)
     }
 
     fn start(&self) -> Option<Step> {

@@ -138,8 +138,21 @@ impl Scene<'_> {
                 let effect = Effect::Verify(source::from_manifest(held, 0));
                 Step::act(effect, Code::Salvaging, text)
             }
+            // nor does it where it sees a snapshot that was not listed here yet
+            Some(_) | None if self.catalogue_is_old() => {
+                let effect =
+                    Effect::ReadCatalogue { inc: self.ctrl.inc, pointers: self.pointers() };
+                Step::act(effect, Code::Salvaging, text)
+            }
             Some(_) | None => Step::wait(Code::Salvaging, text),
         }
+    }
+
+    /// Which snapshots there are was asked longer than a vote's life ago.
+    fn catalogue_is_old(&self) -> bool {
+        let asked = self.core.known.catalogue.as_ref().map(|(_, asked, _)| *asked);
+        let old = asked.is_none_or(|asked| self.now.since(asked) >= self.timers().lin);
+        old && !mutant::is(Mutant::StaleListTrusted)
     }
 
     /// The survivor whose log is the best of those that are not done without, to the leader and to
@@ -347,7 +360,7 @@ impl Scene<'_> {
                 plan.source.revision
             );
             return Step::act(
-                Effect::Write(change::commit(self.ctrl, plan, pin, &counted)),
+                Effect::Write(change::commit(self.ctrl, self.records, plan, pin, &counted)),
                 Code::Restoring,
                 text,
             );

@@ -151,6 +151,9 @@ pub const SLOT_PATHS: &[(&str, Attribute)] = &[
     ("fence", Attribute::Map),
     ("fence.inc", Attribute::Number),
     ("fence.attempt", Attribute::Number),
+    ("salvage", Attribute::Map),
+    ("salvage.attempt", Attribute::Number),
+    ("salvage.manifest", Attribute::Text),
     ("op_id", Attribute::Text),
 ];
 

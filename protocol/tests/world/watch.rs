@@ -8,7 +8,7 @@ use protocol::{
     effect::Effect,
     explanation::{Code, Note},
     observation::InAttempt,
-    registry::{Change, Ctrl, Evidence, RecordChange, Records, SlotRecord, Written},
+    registry::{Change, Ctrl, Evidence, RecordChange, Records, Row, SlotRecord, Written},
     wire,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -138,18 +138,23 @@ impl World {
                         let epoch = after.lease.as_ref().map_or(0, |lease| lease.epoch);
                         format!("{why} (epoch {epoch})")
                     }
-                    "commit" | "first commit" => format!(
-                        "commits incarnation {}: {} members from revision {}, fenced {}",
-                        after.inc,
-                        after.members.len(),
-                        after.source.as_ref().map_or(0, |source| source.revision),
-                        change
-                            .checks
+                    "commit" | "first commit" => {
+                        let fenced: Vec<String> = before
+                            .slots
                             .iter()
-                            .map(|(row, _)| wire::row_name(*row))
-                            .collect::<Vec<_>>()
-                            .join(" "),
-                    ),
+                            .filter(|(_, slot)| {
+                                slot.fence.as_ref().is_some_and(|f| f.attempt == after.attempt)
+                            })
+                            .map(|(slot, _)| wire::row_name(Row::Slot(*slot)))
+                            .collect();
+                        format!(
+                            "commits incarnation {}: {} members from revision {}, fenced {}",
+                            after.inc,
+                            after.members.len(),
+                            after.source.as_ref().map_or(0, |source| source.revision),
+                            if fenced.is_empty() { "nobody".into() } else { fenced.join(" ") },
+                        )
+                    }
                     name if why.is_empty() => name.to_owned(),
                     _ => why.to_owned(),
                 };
