@@ -1,16 +1,12 @@
-<<<<<<< HEAD
-//! Requorum's proof: the same core, simulated by the million and drilled with real processes.
+//! Requorum's proof: the same core searched exhaustively, simulated by the million, and drilled with
+//! real processes.
 //!
-//! [`world`] holds the parts of a cluster, [`simulate`] moves them by a seed; [`drill`] puts real
-//! processes in their place.
-=======
-//! Requorum's proof: failure drills with real processes, and every order of things that a small
-//! cluster can see.
->>>>>>> a05e082 (simulations: explore every order of things on the real core)
+//! [`explore`] takes every order of things within stated bounds. [`world`] holds the parts of a
+//! cluster, [`simulate`] moves them by a seed; [`gate`] attacks the core with mutants that these must
+//! notice. [`drill`] puts real processes in their place.
 
 pub mod world;
 pub mod simulate;
+pub mod explore;
 pub mod gate;
 pub mod drill;
-#[cfg(debug_assertions)]
-pub mod explore;

@@ -31,18 +31,18 @@ macro_rules! sub_models {
 }
 
 sub_models! {
-    a_loss_heals "wipes" 65_936,
+    a_loss_heals "wipes" 62_852,
     votes_may_lie "lies" 30_634,
     processes_end "kills" 8_148,
-    machines_are_gone_for_good "graves" 21_360,
-    leaders_follow_each_other "leaders" 108_964,
-    a_write_comes_late "late" 397_448,
-    a_write_comes_twice "twice" 294_876,
+    machines_are_gone_for_good "graves" 24_432,
+    leaders_follow_each_other "leaders" 108_232,
+    a_write_comes_late "late" 397_432,
+    a_write_comes_twice "twice" 294_964,
     answers_are_lost "answers" 68_361,
-    etcd_starts_behind_the_gate "gates" 210_764,
-    machines_come_and_go "machines" 10_805,
+    etcd_starts_behind_the_gate "gates" 210_116,
+    machines_come_and_go "machines" 10_873,
     a_rollback_ends_what_lives "rollback" 12_537,
-    an_operator_interferes "words" 25_825,
+    an_operator_interferes "words" 25_673,
     only_a_lie_breaks_s1 "perjury" 7_058,
 }
 

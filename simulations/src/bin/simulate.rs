@@ -3,11 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a program that tells what it found")]
 
 use clap::Parser;
-use protocol::mutant::Mutant;
-use simulations::{
-    gate::{Kill, attack},
-    simulate::{Options, runs, shrink::shrink},
-};
+use simulations::simulate::{Options, runs, shrink::shrink};
 use std::{collections::BTreeMap, process::ExitCode, time::Instant};
 
 /// Plays whole clusters by their seeds: agents, machines, etcd, table and bucket, with all that goes
@@ -30,9 +26,6 @@ struct Arguments {
     /// How long things go wrong, in simulated minutes.
     #[arg(long, default_value_t = 10)]
     minutes: u64,
-    /// Attack the core with all of its mutants, or with this one, and see whether each is noticed.
-    #[arg(long, num_args = 0..=1, default_missing_value = "all", value_name = "NAME")]
-    mutants: Option<String>,
     /// Leave a failing seed as it is.
     #[arg(long)]
     whole: bool,
@@ -40,40 +33,10 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match (&arguments.mutants, arguments.seed) {
-        (Some(name), _) => mutants(&arguments, name),
-        (None, Some(seed)) => tell(&arguments, seed),
-        (None, None) => play(&arguments),
+    match arguments.seed {
+        Some(seed) => tell(&arguments, seed),
+        None => play(&arguments),
     }
-}
-
-/// Every mutant must be noticed.
-fn mutants(arguments: &Arguments, name: &str) -> ExitCode {
-    let chosen = Mutant::ALL.iter().filter(|mutant| name == "all" || mutant.name() == name);
-    let (mut killed, mut alive) = (0, Vec::new());
-    for mutant in chosen {
-        match attack(*mutant, arguments.seeds) {
-            Some(Kill { seed, seeds, broken }) => {
-                killed += 1;
-                let first = broken.lines().next().unwrap_or_default();
-                println!(
-                    "{:<24} killed by simulate, seed {seed}, after {seeds} seeds: {first}",
-                    mutant.name()
-                );
-            }
-            None => {
-                println!(
-                    "{:<24} LIVES through {} seeds: {}",
-                    mutant.name(),
-                    arguments.seeds,
-                    mutant.what()
-                );
-                alive.push(mutant.name());
-            }
-        }
-    }
-    println!("{killed} mutants killed, {} alive: {}", alive.len(), alive.join(" "));
-    if killed > 0 && alive.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn options(arguments: &Arguments, seed: u64) -> Options {

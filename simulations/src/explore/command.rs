@@ -11,7 +11,9 @@ use super::{
     Report, run,
     submodels::{self, SubModel},
 };
+use crate::gate::{Kill, Layer, attack};
 use clap::{Parser, ValueEnum};
+use protocol::mutant::Mutant;
 
 use std::{
     process::ExitCode,
@@ -45,6 +47,12 @@ struct Cli {
     /// Try mirror images as well.
     #[arg(long)]
     unreduced: bool,
+    /// Attack the core with all of its mutants, or with this one: each must be noticed.
+    #[arg(long, num_args = 0..=1, default_missing_value = "all", value_name = "NAME")]
+    mutants: Option<String>,
+    /// Seeds of the simulator that are played for a mutant which no sub-model notices.
+    #[arg(long, default_value_t = 200)]
+    seeds: u64,
     /// Run the same sub-models in Stateright too, and compare.
     #[cfg(feature = "stateright")]
     #[arg(long)]
@@ -60,6 +68,9 @@ enum Faults {
 /// Runs the command.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(name) = &cli.mutants {
+        return attack_all(name, cli.seeds);
+    }
     let chosen = chosen(&cli);
     if cli.list {
         for sub in &chosen {
@@ -87,6 +98,38 @@ pub fn main() -> ExitCode {
     );
     println!("Their union covers: {}.", submodels::covered(&chosen).join(", "));
     if right == chosen.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Each mutant must be noticed by one of the layers.
+fn attack_all(name: &str, seeds: u64) -> ExitCode {
+    std::panic::set_hook(Box::new(|_| {})); // an assertion of a mutant is a finding, told below
+    let open = |mutant: &Mutant| name == "all" && Mutant::OPEN.contains(mutant);
+    for mutant in Mutant::ALL.iter().filter(|mutant| open(mutant)) {
+        println!("{:<26} not noticed by any checker so far: {}", mutant.name(), mutant.what());
+    }
+    let meant = |mutant: &Mutant| name == "all" || mutant.name() == name;
+    let chosen = Mutant::ALL.iter().filter(|mutant| meant(mutant) && !open(mutant));
+    let (mut killed, mut alive) = (0, Vec::new());
+    for mutant in chosen {
+        let name = mutant.name();
+        let Some(Kill { by, after, broken }) = attack(*mutant, seeds) else {
+            println!("{name:<26} LIVES: {}", mutant.what());
+            alive.push(name);
+            continue;
+        };
+        killed += 1;
+        let first = broken.lines().next().unwrap_or_default();
+        match by {
+            Layer::Explore(model) => {
+                println!("{name:<26} explore {model}, {after} states: {first}");
+            }
+            Layer::Simulate(seed) => {
+                println!("{name:<26} simulate {seed}, {after} seeds: {first}");
+            }
+        }
+    }
+    println!("{killed} mutants were noticed, {} live: {}", alive.len(), alive.join(" "));
+    if killed > 0 && alive.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 const HEAD: &str =

@@ -3,12 +3,12 @@
 
 use super::{Call, Happening, Sim, answers::Deferred};
 use protocol::{
-    cluster::Nonce,
+    cluster::{MemberId, Nonce},
     coordinator::{Coordinator, Told, Turn},
     effect::{Effect, Lane},
     event::{Command, Event, Outcome, Ticket},
     explanation::{Code, Note},
-    observation::{Answer, Identity},
+    observation::{Answer, Identity, LogState},
     registry::Ctrl,
     time::Moment,
 };
@@ -26,6 +26,8 @@ pub(super) struct Agent {
     /// What it last read and saw, for the checks.
     pub(super) read: Option<Ctrl>,
     pub(super) saw_quorum: bool,
+    /// The member whose data it saw in place.
+    pub(super) saw_member: Option<MemberId>,
 }
 
 impl Sim {
@@ -56,6 +58,7 @@ impl Sim {
             vote,
             read,
             saw_quorum: false,
+            saw_member: None,
         });
         self.push(0, Happening::Wake { process });
     }
@@ -103,6 +106,10 @@ impl Sim {
             agent.read = records.ctrl.clone();
         }
         if let Outcome::Looked(look) = &outcome {
+            agent.saw_member = match look.data.log {
+                LogState::Present { member_id, .. } => Some(member_id),
+                LogState::Missing | LogState::Unreadable(_) => None,
+            };
             agent.saw_quorum = matches!(&look.etcd, Answer::Status(status) if status.linearizable);
         }
         self.hand_in(index, Event::Done { lane, asked, outcome });
@@ -166,7 +173,7 @@ impl Sim {
 
     /// An operator says a word to some agent that listens; whether there is one.
     pub(super) fn say_to_an_agent(&mut self, command: Command) -> bool {
-        let listens = |agent: &super::Agent| !agent.paused && !self.machines[agent.machine].frozen;
+        let listens = |agent: &Agent| !agent.paused && !self.machines[agent.machine].frozen;
         let listening: Vec<usize> =
             (0..self.agents.len()).filter(|at| listens(&self.agents[*at])).collect();
         let Some(index) = self.rng.choice(&listening).copied() else { return false };

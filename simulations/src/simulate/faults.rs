@@ -325,7 +325,9 @@ impl Sim {
             Cure::Replace(machine, volume) => self.replace_machine(machine, volume),
             Cure::Remount(machine, volume) => {
                 let here = &mut self.machines[machine];
-                if here.volume.is_none() && !here.terminated {
+                // nobody mounts a volume over a member that was restored beneath it
+                let bare = here.underlay.member.is_none() && here.underlay.restored.is_empty();
+                if here.volume.is_none() && !here.terminated && bare {
                     here.etcd = None;
                     here.volume = Some(*volume);
                 }

@@ -3,24 +3,32 @@
 //!
 //! Comes from [`Options`]. Goes to an [`Outcome`](runs::Verdict): which invariant broke, or what it
 //! came to. Every event is told to a hash, so that the same seed is seen to be the same story; every
-//! change is checked against the invariants of protocol.md 1.11 ([`safety`]).
+//! change is checked against the invariants of protocol.md 1.11 ([`safety`], [`service`]).
 //!
 //! A run has two phases, as TigerBeetle's has: things go wrong, and nothing unsafe may happen; then
 //! they stop going wrong, and the cluster must come back ([`liveness`]).
+
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the world does and tells what it knows of; the core names every case"
+)]
 
 pub mod options;
 mod agents;
 mod raft;
 mod perform;
+mod remote;
 mod answers;
 mod faults;
 mod words;
 mod ghost;
 mod safety;
+mod service;
 mod liveness;
 pub mod runs;
 pub mod shrink;
 
+pub use ghost::Witness;
 pub use options::{Fault, Options, Planned};
 
 use crate::world::{
@@ -180,10 +188,7 @@ impl Sim {
     }
 
     fn happen(&mut self, what: Happening) {
-        let what = match self.hold_back(what) {
-            Some(what) => what,
-            None => return,
-        };
+        let Some(what) = self.hold_back(what) else { return };
         match what {
             Happening::Wake { process } => self.wake(process),
             Happening::Perform(call) => self.arrive(*call),

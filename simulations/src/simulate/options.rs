@@ -238,7 +238,10 @@ fn faults(rng: &mut fastrand::Rng, safety: u64) -> Vec<Planned> {
     let gap = *rng.choice(&[1_000, 5_000, 20_000, 60_000]).unwrap_or(&20_000);
     let mut planned = Vec::new();
     let mut at = 20_000;
-    while weight > 0 {
+    if weight == 0 {
+        return planned;
+    }
+    loop {
         at += rng.u64(0..2 * gap);
         if at >= safety {
             break;

@@ -245,12 +245,9 @@ impl Sim {
     /// Commits what a quorum has, entry by entry: each may change who counts.
     fn commit(&mut self, leader: usize) {
         let mut moved = false;
-        loop {
-            let Some((Service { role: Role::Leader(acked), .. }, store)) =
-                self.machines[leader].running()
-            else {
-                break;
-            };
+        while let Some((Service { role: Role::Leader(acked), .. }, store)) =
+            self.machines[leader].running()
+        {
             let all = store.voters();
             let has = |id: &&MemberId, index: usize| {
                 **id == store.id || acked.get(*id).is_some_and(|matched| *matched >= index)

@@ -123,7 +123,7 @@ impl Bucket {
     pub fn put_snapshot(&mut self, at: u64, manifest: &Manifest, keys: Vec<u64>) {
         let content = Content { keys: Rc::new(keys), sound: true };
         self.contents.entry(manifest.sha256).or_insert(content);
-        self.manifests.entry(manifest.key()).or_insert((at, manifest.clone()));
+        self.manifests.entry(manifest.key()).or_insert_with(|| (at, manifest.clone()));
     }
 
     /// The manifests of an incarnation that a LIST shows which is behind by all that was written

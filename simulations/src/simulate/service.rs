@@ -1,0 +1,288 @@
+//! **service** — the invariants of protocol.md 1.11 that speak of seats, machines and what etcd serves:
+//! S1 to S3, S5, S6, S10, S11, S14, S16, S17, S20, S22. The others are in [`safety`](super::safety).
+
+use super::{Sim, ghost::Decision};
+use crate::world::etcd::{Entry, Store, voters};
+use protocol::{
+    cluster::{ClusterId, MemberId, quorum},
+    effect::Effect,
+    observation::InAttempt,
+    registry::{Ctrl, Evidence, Fence, Phase, Records, SlotRecord},
+};
+use std::collections::BTreeSet;
+
+impl Sim {
+    // ------------------------------------------------------------ seats
+
+    pub(super) fn check_slot(
+        &mut self,
+        name: &'static str,
+        old: &SlotRecord,
+        new: &SlotRecord,
+        wished: &SlotRecord,
+        records: &Records,
+    ) {
+        let seat = |record: &SlotRecord| record.owner.as_ref().map(|owner| owner.nonce.0.clone());
+        let who = seat(new).unwrap_or_default();
+        let as_owner = matches!(name, "report" | "first start" | "adopted");
+        if as_owner && seat(old) != seat(wished) {
+            self.broke(format!("S22: {name} by one who does not own the seat"));
+        }
+        let voters = records.ctrl.as_ref().map(|ctrl| ctrl.members.clone()).unwrap_or_default();
+        let overwritten = old.ran.as_ref().filter(|ran| {
+            let again = new.ran.as_ref().is_some_and(|new| new.inc == ran.inc && new != *ran);
+            again && voters.iter().any(|member| member.id == ran.member_id)
+        });
+        if let Some(ran) = overwritten {
+            self.broke(format!("S22: the record that {} ran a voter is gone", ran.instance));
+        }
+        self.say(&who, name);
+        if name == "attest" {
+            self.attested(new);
+        }
+        let Some(fence) = new.fence.as_ref().filter(|_| new.fence != old.fence) else { return };
+        self.ghost.saw(fence.kind.name());
+        if old.fence.as_ref().is_some_and(|old| old.attempt >= fence.attempt) {
+            self.broke("S5: a fence was replaced within its attempt".to_owned());
+        }
+        if fence.kind == Evidence::Attested {
+            return;
+        }
+        let current = records.ctrl.as_ref().is_some_and(|ctrl| {
+            ctrl.inc == fence.inc && ctrl.attempt == fence.attempt && ctrl.phase == Phase::Fencing
+        });
+        // one that arrives late speaks of the moment it was sent at; it may bind nobody any more
+        let machine = self.machines.iter().find(|machine| machine.instance == fence.instance);
+        let Some(machine) = machine.filter(|machine| current && !machine.terminated) else {
+            return;
+        };
+        let promised = InAttempt { inc: fence.inc, attempt: fence.attempt };
+        let kept = machine.root.marker.max(machine.dir().marker) >= Some(promised);
+        let runs = machine.etcd.is_some()
+            && machine.dir().belongs.as_ref().is_some_and(|belongs| belongs.inc <= fence.inc);
+        let lost = machine.root.ran.is_none() && machine.dir().member.is_none();
+        if runs || !(kept || lost) {
+            let text =
+                format!("{} is fenced and stopped {} marked {kept}", machine.instance, !runs);
+            self.broke(format!("S5: {text}"));
+        }
+        self.check_evidence(fence, new);
+    }
+
+    /// S5: the log that a fence shows is all that its member ever had; data that is called lost is not
+    /// merely somewhere else for a while.
+    fn check_evidence(&mut self, fence: &Fence, record: &SlotRecord) {
+        let Some(id) = record.ran.as_ref().map(|ran| ran.member_id) else { return };
+        let life = self.ghost.lives.values().find(|life| life.durable.contains_key(&id));
+        let had = life.and_then(|life| life.durable.get(&id)).copied().unwrap_or(0) as u64;
+        if fence.log.as_ref().is_some_and(|log| had > 0 && log.last_index != had) {
+            self.broke(format!("S5: {} is fenced with another member's log", fence.instance));
+        }
+        let elsewhere = self.detached().filter_map(|volume| volume.member.as_ref());
+        let kept = elsewhere.into_iter().any(|store| store.id == id);
+        if fence.kind == Evidence::DataLost && fence.log.is_none() && kept {
+            self.broke(format!("S5: {} calls data lost that is only not mounted", fence.instance));
+        }
+    }
+
+    // ------------------------------------------------------------ machines
+
+    /// S20: who sees a quorum promises nothing to a guarded attempt.
+    pub(super) fn check_asked(&mut self, agent: usize, effect: &Effect) {
+        let agent = &self.agents[agent];
+        let guarded = agent.read.as_ref().is_some_and(Ctrl::is_guarded);
+        let marker = self.machines[agent.machine].memory().marker;
+        let Effect::Mark(wanted) = effect else { return };
+        if guarded && agent.saw_quorum && marker < Some(*wanted) {
+            self.broke("S20: a member that sees a quorum promises".to_owned());
+        }
+    }
+
+    /// S6: a promise is taken back only where this attempt, or a later one of the same incarnation, was
+    /// called off, and that incarnation is still the present one as far as its agent has read. S16:
+    /// what is moved aside stays.
+    pub(super) fn check_change(&mut self, machine: usize, effect: &Effect) {
+        if let Effect::Unmark(marker) = effect {
+            let called_off = self.ghost.decisions.iter().any(|(of, decision)| {
+                let same = of.inc == marker.inc && of.attempt >= marker.attempt;
+                same && *decision == Decision::Aborted
+            });
+            let reads = self.agents.iter().find(|agent| agent.machine == machine);
+            let present = reads.and_then(|agent| agent.read.as_ref()).map(|ctrl| ctrl.inc);
+            if !called_off || present != Some(marker.inc) {
+                self.broke(format!(
+                    "S6: {} takes back its promise to attempt {}",
+                    self.machines[machine].instance, marker.attempt
+                ));
+            }
+        }
+        if matches!(effect, Effect::Swap { .. }) && self.machines[machine].etcd.is_some() {
+            self.broke("S16: data is swapped under a running etcd".to_owned());
+        }
+    }
+
+    /// S6, S10, S11, S14 at each start of etcd.
+    pub(super) fn check_start(&mut self, machine: usize, quarantined: bool) {
+        let here = &self.machines[machine];
+        let name = here.instance.0.clone();
+        let (Some(ran), Some(store)) = (here.root.ran.clone(), here.dir().member.clone()) else {
+            self.broke(format!(
+                "S9: {name} starts etcd without a record of its own that it runs it"
+            ));
+            return;
+        };
+        let agent = self.agents.iter().find(|agent| agent.machine == machine);
+        let seen = agent.and_then(|agent| agent.saw_member);
+        if seen.is_some_and(|seen| seen != store.id) {
+            // another volume came between the look and the start: no agent can know (ARCHITECTURE.md)
+            self.ghost.saw("a volume changed under a start");
+            return;
+        }
+        let memory = here.memory();
+        if memory.marker.is_some_and(|marker| marker.inc >= ran.inc) || memory.retired >= ran.inc {
+            self.broke(format!("S6: {name} starts what it promised not to run"));
+        }
+        let ctrl = self.records().ctrl;
+        if ctrl.as_ref().is_none_or(|ctrl| ctrl.inc < ran.inc) {
+            self.broke(format!("S10: {name} starts incarnation {} before its commit", ran.inc));
+        }
+        if store.id != ran.member_id {
+            self.broke(format!("S10: {name} starts a member that is not the one on its record"));
+        }
+        let known = self.ghost.clusters.get(&ran.inc);
+        if known.is_none_or(|all| !all.contains(&store.cluster)) {
+            self.broke(format!(
+                "S10: {name} starts a cluster that is not of incarnation {}",
+                ran.inc
+            ));
+        }
+        if !quarantined && !self.ghost.opened.contains(&ran.inc) {
+            self.broke(format!("S14: {name} lets clients in before the opening"));
+        }
+        let read = self.agents.iter().find(|agent| agent.machine == machine);
+        if read.and_then(|agent| agent.read.as_ref()).is_some_and(|read| read.inc > ran.inc) {
+            self.broke(format!("S11: {name} starts an incarnation that it knows to be over"));
+        }
+        let twice = (0..self.machines.len())
+            .filter(|at| *at != machine)
+            .filter_map(|at| {
+                self.machines[at]
+                    .etcd
+                    .as_ref()
+                    .and_then(|_| self.machines[at].dir().member.as_ref())
+            })
+            .any(|other| other.cluster == store.cluster && other.id == store.id);
+        if twice {
+            self.broke(format!("S22: the member of {name} runs on two machines"));
+        }
+        self.ghost.started.insert(store.id);
+    }
+
+    /// S17: etcd's members change only within the operation that is on record.
+    pub(super) fn check_membership(&mut self, effect: &Effect) {
+        let ctrl = self.records().ctrl;
+        let begun = ctrl.as_ref().is_some_and(|ctrl| ctrl.op.is_some());
+        let over = ctrl.is_some_and(|ctrl| ctrl.intent.is_none());
+        let adds = matches!(effect, Effect::AddLearner { .. } | Effect::Promote(_));
+        if !begun && adds {
+            self.ghost.saw(if over { "late membership call" } else { "membership" });
+        }
+    }
+
+    // ------------------------------------------------------------ what etcd serves
+
+    /// S14: clients reach an incarnation only once it was opened.
+    pub(super) fn check_client(&mut self, door: usize) {
+        let Some((_, store)) = self.machines[door].running() else { return };
+        let ctrl = self.records().ctrl;
+        let opened = ctrl.as_ref().is_some_and(|ctrl| self.ghost.opened.contains(&ctrl.inc));
+        if ctrl.is_some_and(|ctrl| ctrl.cluster_id == Some(store.cluster) && !opened) {
+            self.broke("S14: a client is served before the opening".to_owned());
+        }
+    }
+
+    /// S3: what an ended incarnation still acknowledges stands in the log of one that was fenced.
+    pub(super) fn check_acknowledged(
+        &mut self,
+        leader: usize,
+        cluster: ClusterId,
+        index: usize,
+        entry: &(u64, Entry),
+        revision: u64,
+    ) {
+        let Some(inc) = self.ghost.incarnation(cluster) else { return };
+        let shown = self.ghost.shown.entry(inc).or_default();
+        *shown = (*shown).max(revision);
+        let present = self.records().ctrl.map_or(0, |ctrl| ctrl.inc);
+        if inc < present {
+            self.ghost.saw("acknowledged after the end");
+            let name = self.machines[leader].instance.0.clone();
+            self.say(&name, &format!("acknowledges {entry:?} of an incarnation that is over"));
+            self.check_covered(cluster, index);
+        }
+    }
+
+    /// S2: a fenced member had the entry durably; and whoever showed a log at its fence showed all of
+    /// it that it ever had.
+    pub(super) fn check_covered(&mut self, cluster: ClusterId, index: usize) {
+        let Some(inc) = self.ghost.incarnation(cluster) else { return };
+        let fenced = self.ghost.fenced.get(&inc);
+        let Some((fenced, life)) = fenced.zip(self.ghost.lives.get(&cluster)) else { return };
+        let had = |id: &MemberId| life.durable.get(id).copied().unwrap_or(0) >= index;
+        let holders: Vec<_> = fenced.iter().filter(|(id, _)| had(id)).collect();
+        let short = holders.iter().any(|(_, last)| last.is_some_and(|last| last < index as u64));
+        if holders.is_empty() || short {
+            self.broke(format!("S2: entry {index} of incarnation {inc} is in no fenced log"));
+        }
+    }
+
+    /// After each call: who could serve what.
+    pub(super) fn check_cluster(&mut self) {
+        if self.ghost.clusters.len() > 2 {
+            self.check_old_quorum();
+        }
+    }
+
+    /// S1: of an incarnation that is over, no configuration has a quorum of members that run, or
+    /// could start without asking the stores.
+    pub(super) fn check_old_quorum(&mut self) {
+        let present = self.records().ctrl.map_or(0, |ctrl| ctrl.inc);
+        let mut found = None;
+        for (inc, clusters) in self.ghost.clusters.range(..present) {
+            for cluster in clusters {
+                let alive: Vec<(MemberId, Vec<Vec<MemberId>>)> = self
+                    .machines
+                    .iter()
+                    .filter(|machine| !machine.terminated)
+                    .filter_map(|machine| {
+                        let store = machine.dir().member.as_ref()?;
+                        let runs = machine.etcd.is_some() || machine.starts_alone() == Some(*inc);
+                        let here = runs && store.cluster == *cluster;
+                        here.then(|| (store.id, configs_in_force(store)))
+                    })
+                    .collect();
+                let ids: BTreeSet<MemberId> = alive.iter().map(|(id, _)| *id).collect();
+                let mut configs = alive.iter().flat_map(|(_, configs)| configs);
+                let lives = configs.any(|config| {
+                    config.iter().filter(|id| ids.contains(id)).count() >= quorum(config.len())
+                });
+                if lives {
+                    found = Some(*inc);
+                }
+            }
+        }
+        if let Some(inc) = found {
+            self.broke(format!(
+                "S1: incarnation {inc} still has a quorum beside incarnation {present}"
+            ));
+        }
+    }
+}
+
+/// What a member goes by now, and what it would once its log is committed.
+fn configs_in_force(store: &Store) -> Vec<Vec<MemberId>> {
+    let later = store.configs().filter(|(index, _)| *index > store.commit);
+    let later = later.map(|(_, peers)| voters(peers));
+    let all = [store.voters()].into_iter().chain(later);
+    all.filter(|config| !config.is_empty()).collect()
+}
