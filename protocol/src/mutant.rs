@@ -1,6 +1,6 @@
 //! **mutant** — faults put into the core on purpose, one at a time, to see whether the checkers notice.
 //!
-//! Comes from `simulate --mutants`, which switches one on. Goes to the places named here, each of
+//! Comes from `explore --mutants`, which switches one on. Goes to the places named here, each of
 //! which asks [`is`]. A checker that lets a mutant live proves nothing about the core it was taken
 //! from (protocol.md 1.12, 2.3 L5).
 //!

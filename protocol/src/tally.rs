@@ -266,10 +266,8 @@ impl Records {
         let Some(attest) = record.attest.as_ref().filter(|attest| attest.inc == inc) else {
             return false;
         };
-        if mutant::is(Mutant::AttestUnbound) {
-            return true;
-        }
         match (&record.ran, &record.owner) {
+            _ if mutant::is(Mutant::AttestUnbound) => true,
             (Some(ran), _) if ran.inc == inc => ran.instance == attest.instance,
             (Some(ran), Some(owner)) => {
                 ran.instance == attest.instance && owner.instance == attest.instance
