@@ -54,6 +54,8 @@ fn by_leader(name: &'static str, before: &Ctrl, extra: Vec<Guard>, after: Ctrl) 
     if mutant::is(Mutant::StaleToken) {
         guards.retain(|guard| !matches!(guard, Guard::Is("lease.epoch" | "v", _)));
     }
+    assert!(after.inc >= before.inc, "S11: an incarnation never goes back");
+    assert!(after.attempt >= before.attempt, "S11: attempts rise for the life of the uid");
     let after = Ctrl { version: before.version + 1, ..after };
     let record = RecordChange::Ctrl { before: Some(before.clone()), after };
     Change { name, guard: Guard::All(guards), record, checks: Vec::new() }
