@@ -343,7 +343,20 @@ impl Scene<'_> {
                 ),
             }
         };
-        standing.missing.iter().map(lacks).collect()
+        let shows = |slot: &Slot| {
+            let log = self.records.slot(*slot).fence.and_then(|fence| fence.log)?;
+            let open = log.configs.iter().find(|config| standing.open_configs.contains(config))?;
+            let (name, voters) = (self.name(*slot), open.len());
+            Some(alloc::format!(
+                "{name}: its log shows {voters} voters, and too few of these are fenced; if that data \
+                 is of no use, take its machine away and say `requorum attest {name} --because ...`"
+            ))
+        };
+        let lacking: Vec<String> = standing.missing.iter().map(lacks).collect();
+        if !lacking.is_empty() {
+            return lacking;
+        }
+        standing.fenced.iter().filter_map(|(slot, _)| shows(slot)).collect()
     }
 
     /// Blocking already: wait T_gather for better sources, and T_permanent for a machine that may
