@@ -47,8 +47,7 @@ const KNOWN: &str = include_str!("../mutants.txt");
 
 /// The options of one seed: three, four or five members.
 pub fn options(seed: u64) -> Options {
-    let members = 3 + usize::try_from(seed % 3).unwrap_or(0);
-    Options::drawn(seed, members, MINUTES * 60_000)
+    Options::drawn(seed, Options::seats(seed), MINUTES * 60_000)
 }
 
 /// Searches for something that `mutant` breaks and the sound core does not: where it was found last,

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 
 fn options(arguments: &Arguments, seed: u64) -> Options {
     let members = match arguments.members {
-        0 => 3 + usize::try_from(seed % 3).unwrap_or(0),
+        0 => Options::seats(seed),
         members => members,
     };
     Options::drawn(seed, members, arguments.minutes * 60_000)

@@ -185,6 +185,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Three, four or five seats, by the seed.
+    pub fn seats(seed: u64) -> usize {
+        3 + usize::try_from(seed % 3).unwrap_or(0)
+    }
+
     /// The options of one seed.
     pub fn drawn(seed: u64, members: usize, safety: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
