@@ -103,4 +103,6 @@ stories! {
     s73_attested_machine_returns "73-attested-machine-returns.txt",
     s74_named_like_another "74-named-like-another.txt",
     s75_attested_after_its_successor_speaks "75-attested-after-its-successor-speaks.txt",
+    s76_unreadable_for_an_attempt "76-unreadable-for-an-attempt.txt",
+    s77_salvage_unreadable "77-salvage-unreadable.txt",
 }

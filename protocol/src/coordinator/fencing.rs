@@ -242,7 +242,7 @@ impl Scene<'_> {
             Ok(catalogue) => catalogue,
             Err(step) => return Some(step),
         };
-        if let Some(held) = source::held(self.ctrl, catalogue, &self.core.known.bad, log.commit) {
+        if let Some(held) = source::held(self.ctrl, catalogue, &self.bad_snapshots(), log.commit) {
             // it is relied on only once it is seen to be whole
             return self.proven(&source::from_manifest(held, 0), Moment::default()).err();
         }

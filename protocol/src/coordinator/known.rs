@@ -94,8 +94,8 @@ pub(super) struct Known {
     pub(super) catalogue: Option<(u64, Moment, Vec<Manifest>)>,
     /// Snapshots that were proven to restore, and when that was asked for.
     pub(super) verified: Vec<(Digest, Moment)>,
-    /// Snapshots that can't be restored.
-    pub(super) bad: Vec<Digest>,
+    /// Snapshots that can't be restored, each with the attempt in which that was seen.
+    pub(super) bad: Vec<(u64, Digest)>,
     /// Plans that can't be restored on this machine.
     pub(super) unable: Vec<Digest>,
 
@@ -171,7 +171,8 @@ impl Known {
             }
             (Effect::Prove, Outcome::Ok) => self.proven = true,
             (Effect::Verify(source), Outcome::Ok) => {
-                self.bad.retain(|bad| source.object.as_ref().is_none_or(|pin| pin.sha256 != *bad));
+                let proven = source.object.as_ref().map(|pin| pin.sha256);
+                self.bad.retain(|(_, bad)| proven != Some(*bad));
                 self.verified.extend(source.object.map(|pin| (pin.sha256, asked)));
             }
             (_, Outcome::Members(listed)) => self.listed = Some((asked, listed)),
@@ -211,6 +212,13 @@ impl Known {
                 }
                 Some(_) | None => blocks.then_some((ctrl.attempt, now)),
             };
+        }
+        let salvages = |records: &Records| -> Vec<_> {
+            records.slots.iter().map(|(_, record)| record.salvage.clone()).collect()
+        };
+        let before = self.records.as_ref().filter(|_| !self.bad.is_empty());
+        if before.is_some_and(|(_, before)| salvages(before) != salvages(&records)) {
+            self.bad.clear(); // the snapshot that one of them names may have been one of these
         }
         self.records = Some((asked, records));
     }

@@ -4,7 +4,7 @@
 use super::{Mode, Scene, Step};
 use crate::{
     change,
-    cluster::{Seat, Slot, quorum},
+    cluster::{Digest, Seat, Slot, quorum},
     effect::Effect,
     explanation::{Code, Note},
     fence::{self, Standing},
@@ -47,6 +47,11 @@ impl Scene<'_> {
                 Err(Step::Do(Effect::ReadCatalogue { inc, pointers: self.pointers() }, note))
             }
         }
+    }
+
+    /// Snapshots that this attempt has seen to be of no use.
+    pub(super) fn bad_snapshots(&self) -> Vec<Digest> {
+        self.core.known.bad_in(self.ctrl.attempt)
     }
 
     /// Whether a snapshot was proven to be whole at `since` or later; else the step that proves it.
@@ -111,14 +116,14 @@ impl Scene<'_> {
             return None;
         }
         let (slot, log) = self.best_survivor(standing)?;
-        if self.salvage_of(slot).is_some_and(|salvage| salvage.manifest.is_some()) {
-            return None;
-        }
         let catalogue = match self.catalogue() {
             Ok(catalogue) => catalogue,
             Err(step) => return Some(step),
         };
-        if source::held(self.ctrl, catalogue, &self.core.known.bad, log.commit).is_some() {
+        if let Some(key) = self.salvage_of(slot).and_then(|salvage| salvage.manifest.as_ref()) {
+            return self.unreadable_salvage(slot, catalogue, key);
+        }
+        if source::held(self.ctrl, catalogue, &self.bad_snapshots(), log.commit).is_some() {
             return None;
         }
         let name = self.name(slot);
@@ -128,7 +133,7 @@ impl Scene<'_> {
                 "{name}'s data knows more than any snapshot and can't be saved: mend that (see its \
                  `requorum explain`), or say `requorum approve {attempt}` to do without, or `requorum abort`"
             );
-            return Some(self.park(SALVAGE, Code::ApprovalNeeded, &text));
+            return Some(self.park(SALVAGE, Code::ApprovalNeeded, text));
         }
         let text = alloc::format!("waits for the salvage of {name}'s data");
         // a snapshot that could not be read here may be whole for that machine, which then salvages
@@ -146,6 +151,25 @@ impl Scene<'_> {
             }
             Some(_) | None => Step::wait(Code::Salvaging, text),
         }
+    }
+
+    /// What was salvaged can't be read: nobody passes it over unasked, and it is tried again meanwhile.
+    fn unreadable_salvage(&self, slot: Slot, catalogue: &[Manifest], key: &str) -> Option<Step> {
+        let salvaged = catalogue.iter().find(|manifest| manifest.key() == key)?;
+        let unreadable = self.bad_snapshots().contains(&salvaged.sha256);
+        if !unreadable || self.is_approved(SALVAGE) || mutant::is(Mutant::BadForEver) {
+            return None;
+        }
+        let (name, attempt) = (self.name(slot), self.ctrl.attempt);
+        let text = alloc::format!(
+            "the snapshot {key} of {name}'s data can't be read: mend that, or say `requorum approve \
+             {attempt}` to do without, or `requorum abort`"
+        );
+        if self.ctrl.parked == Some(SALVAGE) {
+            let effect = Effect::Verify(source::from_manifest(salvaged, 0));
+            return Step::act(effect, Code::ApprovalNeeded, text);
+        }
+        Some(self.park(SALVAGE, Code::ApprovalNeeded, text))
     }
 
     /// Which snapshots there are was asked longer than a vote's life ago.
@@ -191,7 +215,7 @@ impl Scene<'_> {
     fn choose(&self, catalogue: &[Manifest]) -> Result<(Source, Vec<String>), Step> {
         // what was whole at an earlier attempt may be gone by now
         let since = self.core.known.phase_since.map(|(_, since)| since).unwrap_or_default();
-        match source::choose(self.ctrl, catalogue, &self.core.known.bad) {
+        match source::choose(self.ctrl, catalogue, &self.bad_snapshots()) {
             Choice::Manifest(manifest, fallbacks) => {
                 let source = source::from_manifest(&manifest, self.highest_seen(catalogue));
                 self.proven(&source, since).map(|()| (source, fallbacks))
@@ -221,7 +245,7 @@ impl Scene<'_> {
             Ok(catalogue) => catalogue,
             Err(step) => return Some(step),
         };
-        match source::choose(self.ctrl, catalogue, &self.core.known.bad) {
+        match source::choose(self.ctrl, catalogue, &self.bad_snapshots()) {
             Choice::Manifest(manifest, _) => {
                 self.proven(&source::from_manifest(&manifest, 0), since).err()
             }
@@ -271,13 +295,13 @@ impl Scene<'_> {
         let Some(old) = &self.ctrl.source else {
             return Err(Step::Wait(Note::new(Code::NoSnapshot, "the records name no source")));
         };
-        let bad = |pin: &crate::registry::Pin| self.core.known.bad.contains(&pin.sha256);
+        let bad = |pin: &crate::registry::Pin| self.bad_snapshots().contains(&pin.sha256);
         let Some(pin) = old.object.as_ref().filter(|pin| bad(pin)) else {
             let fallbacks = self.plan().map(|plan| plan.fallbacks.clone()).unwrap_or_default();
             return self.proven(old, since).map(|()| (old.clone(), fallbacks));
         };
         let catalogue = self.catalogue_of(self.ctrl.inc.saturating_sub(1), since)?;
-        let next = source::next_older(self.ctrl, old, catalogue, &self.core.known.bad);
+        let next = source::next_older(self.ctrl, old, catalogue, &self.bad_snapshots());
         let Some((source, fallbacks)) = next else {
             let text = alloc::format!(
                 "the pinned snapshot {} can't be restored and there is no older one: put it back under that key",

@@ -3,12 +3,15 @@
 
 use super::known::Known;
 use crate::{
+    cluster::Digest,
     effect::{Effect, Lane},
     event::{Failure, FailureKind},
     explanation::{Code, Note},
     manifest::Reason,
+    mutant::{self, Mutant},
     registry::Pin,
 };
+use alloc::vec::Vec;
 
 /// Copies of a member's data that brought nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -42,6 +45,13 @@ impl Known {
         self.copies = Some((attempt, copies));
     }
 
+    /// Snapshots that were seen in this attempt to be of no use. What could not be read in an earlier
+    /// one, or before a salvage that may be the same, is looked at again before it is passed over (S12).
+    pub(super) fn bad_in(&self, attempt: u64) -> Vec<Digest> {
+        let counts = |of: u64| of == attempt || mutant::is(Mutant::BadForEver);
+        self.bad.iter().filter(|(of, _)| counts(*of)).map(|(_, sha256)| *sha256).collect()
+    }
+
     /// Last words are tried once an attempt: a member that goes on applying would never end them.
     pub(super) fn spoke_last(&mut self) {
         self.last_words = self.phase_since.map(|((_, attempt, _), _)| attempt);
@@ -54,7 +64,8 @@ impl Known {
             // whoever asked was told; it is not tried again behind their back
             Effect::Save { reason: Reason::Hand, .. } => self.save_asked = false,
             Effect::Verify(source) if failure.kind == FailureKind::Bad => {
-                self.bad.extend(source.object.as_ref().map(|pin| pin.sha256));
+                let attempt = self.phase_since.map_or(0, |((_, attempt, _), _)| attempt);
+                self.bad.extend(source.object.as_ref().map(|pin| (attempt, pin.sha256)));
             }
             Effect::Restore(_, digest) | Effect::FetchPlan(Pin { sha256: digest, .. })
                 if failure.kind != FailureKind::Unavailable =>

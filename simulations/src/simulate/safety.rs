@@ -12,14 +12,14 @@ use protocol::{
     cluster::{MemberId, quorum},
     manifest::Manifest,
     observation::InAttempt,
-    registry::{Change, Ctrl, Evidence, Fence, Phase, RecordChange, Records},
+    registry::{Change, Ctrl, Evidence, Fence, Parked, Phase, RecordChange, Records, Why},
 };
 use std::collections::BTreeSet;
 
 impl Sim {
     /// A write was applied: what it changed is checked.
     pub(super) fn changed(&mut self, change: &Change, before: &Records, after: &Records) {
-        match (&change.record, &before.ctrl, &after.ctrl) {
+        match (&*change.record, &before.ctrl, &after.ctrl) {
             (RecordChange::Ctrl { before: read, .. }, Some(old), Some(new)) => {
                 self.check_token(change.name, read.as_ref(), old);
                 self.check_ctrl(change, old, new, after);
@@ -249,9 +249,16 @@ impl Sim {
         let taken = self.ghost.manifests.iter().map(|(_, manifest)| manifest).filter(same);
         // one file may have been taken twice, with entries between that write nothing
         let applied = taken.filter(|m| m.inc == old.inc).map(|m| m.applied).max().unwrap_or(0);
-        let waited = self.now.saturating_sub(self.ghost.opened_at) >= self.options.timers.fence.0;
+        let waited =
+            self.now.saturating_sub(self.ghost.opened_at) >= self.options.pace.timers().fence.0;
         let refused = records.slots.iter().filter_map(|(_, record)| record.salvage.as_ref());
         let in_vain = refused.clone().any(|s| s.attempt == old.attempt && s.manifest.is_none());
+        let done_without = Parked::Approval(Why::Salvage);
+        let in_vain = in_vain
+            || old
+                .approved
+                .iter()
+                .any(|approval| approval.attempt == old.attempt && approval.parked == done_without);
         let named = old.request.as_ref().is_some_and(|request| request.source.is_some());
         let held = |fence: &Fence| {
             let machine = self.machines.iter().find(|m| m.instance == fence.instance)?;
