@@ -20,7 +20,7 @@ use crate::{
         Scalar, SlotRecord,
     },
 };
-use alloc::{borrow::ToOwned, string::String, vec, vec::Vec};
+use alloc::{borrow::ToOwned, boxed::Box, string::String, vec, vec::Vec};
 
 fn number(path: &'static str, value: u64) -> Guard {
     Guard::Is(path, Scalar::Number(value))
@@ -57,13 +57,13 @@ fn by_leader(name: &'static str, before: &Ctrl, extra: Vec<Guard>, after: Ctrl) 
     assert!(after.inc >= before.inc, "S11: an incarnation never goes back");
     assert!(after.attempt >= before.attempt, "S11: attempts rise for the life of the uid");
     let after = Ctrl { version: before.version + 1, ..after };
-    let record = RecordChange::Ctrl { before: Some(before.clone()), after };
+    let record = Box::new(RecordChange::Ctrl { before: Some(before.clone()), after });
     Change { name, guard: Guard::All(guards), record, checks: Vec::new() }
 }
 
 /// Genesis: the first record of a fresh uid.
 pub fn genesis(ctrl: Ctrl) -> Change {
-    let record = RecordChange::Ctrl { before: None, after: ctrl };
+    let record = Box::new(RecordChange::Ctrl { before: None, after: ctrl });
     Change { name: "genesis", guard: Guard::Absent("uid"), record, checks: Vec::new() }
 }
 
@@ -98,7 +98,7 @@ fn lease_change(name: &'static str, ctrl: &Ctrl, guard: Guard, lease: Lease) -> 
     Change {
         name,
         guard,
-        record: RecordChange::Ctrl { before: Some(ctrl.clone()), after },
+        record: Box::new(RecordChange::Ctrl { before: Some(ctrl.clone()), after }),
         checks: Vec::new(),
     }
 }
@@ -143,7 +143,7 @@ pub fn commit(ctrl: &Ctrl, records: &Records, plan: &Plan, pin: &Pin, counted: &
         } else {
             not_of("fence", "fence.attempt", ctrl.attempt)
         };
-        Guard::All(vec![fence, salvage_as_seen(ctrl, &records.slot(slot))])
+        Guard::All(vec![fence, salvage_as_seen(ctrl, records.slot(slot))])
     };
     let seats = seats_concerned(ctrl).into_iter();
     change.checks = seats.map(|slot| (Row::Slot(slot), as_counted(slot))).collect();
@@ -284,6 +284,6 @@ pub fn operation(ctrl: &Ctrl, after: Ctrl) -> Change {
 /// The operator's word: one field, no epoch.
 pub fn word(ctrl: &Ctrl, after: Ctrl) -> Change {
     let after = Ctrl { version: ctrl.version + 1, ..after };
-    let record = RecordChange::Ctrl { before: Some(ctrl.clone()), after };
+    let record = Box::new(RecordChange::Ctrl { before: Some(ctrl.clone()), after });
     Change { name: "operator", guard: number("v", ctrl.version), record, checks: Vec::new() }
 }

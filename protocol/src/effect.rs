@@ -13,7 +13,7 @@ use crate::{
     registry::{Change, Pin, Source},
     vote::Vote,
 };
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 /// Where an effect runs. Effects of different lanes run side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,10 +34,6 @@ pub enum Lane {
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a handful live at a time; boxes would hide the record"
-)]
 pub enum Effect {
     /// Prove that both stores honour conditions. Must precede every other write.
     Prove,
@@ -78,7 +74,7 @@ pub enum Effect {
     /// Swap the member restored by this plan in; resumable. Must follow STARTING.
     Swap {
         /// The plan, already restored here.
-        plan: Plan,
+        plan: Box<Plan>,
         /// Its digest.
         digest: crate::cluster::Digest,
         /// The incarnation that is moved aside.
@@ -97,9 +93,9 @@ pub enum Effect {
     /// Fetch and parse the pinned plan.
     FetchPlan(Pin),
     /// Write the plan once; answers with its pin.
-    PutPlan(Plan),
+    PutPlan(Box<Plan>),
     /// Download, verify and restore the plan's source into `.requorum/new/<plan>`.
-    Restore(Plan, crate::cluster::Digest),
+    Restore(Box<Plan>, crate::cluster::Digest),
     /// Take a verified snapshot from the live member and publish its manifest.
     Save {
         /// What for.

@@ -13,7 +13,7 @@ use crate::{
     time::Moment,
     vote::Vote,
 };
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,7 +45,7 @@ pub enum Outcome {
     /// `Discover`: the uid that `cluster.json` names; `None`: there is none.
     Discovered(Option<String>),
     /// `ReadRegistry`.
-    Records(Records),
+    Records(Arc<Records>),
     /// `Write`.
     Written(Written),
     /// `Found`: the uid that `cluster.json` names now.

@@ -3,7 +3,7 @@
 //! Comes from the coordinator, with every turn. Goes to the log, `status`, `explain`, the
 //! walkthroughs. The codes are a closed list, so that a runbook can be kept for each.
 
-use alloc::string::String;
+use alloc::borrow::Cow;
 
 /// One reason.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,12 +11,12 @@ pub struct Note {
     /// The closed code.
     pub code: Code,
     /// One sentence for a human.
-    pub text: String,
+    pub text: Cow<'static, str>,
 }
 
 impl Note {
     /// A reason with its sentence.
-    pub fn new(code: Code, text: impl Into<String>) -> Self {
+    pub fn new(code: Code, text: impl Into<Cow<'static, str>>) -> Self {
         Self { code, text: text.into() }
     }
 }

@@ -45,7 +45,7 @@ pub struct Standing {
 /// intended, or just being put there: etcd may count it already (protocol.md 1.9).
 pub fn standing(ctrl: &Ctrl, records: &Records) -> Standing {
     let seats = seats_concerned(ctrl);
-    let fences: Vec<(Slot, Fence)> =
+    let fences: Vec<(Slot, &Fence)> =
         seats.iter().filter_map(|slot| Some((*slot, valid(ctrl, records, *slot)?))).collect();
     let fenced_ids: BTreeSet<MemberId> = fences
         .iter()
@@ -62,7 +62,7 @@ pub fn standing(ctrl: &Ctrl, records: &Records) -> Standing {
         .filter(|config| !is_blocked(config, &fenced_ids))
         .map(|config| config.iter().copied().filter(|id| !fenced_ids.contains(id)).collect())
         .collect();
-    let fence_of = |slot: Slot| fences.iter().find(|(at, _)| *at == slot).map(|(_, fence)| fence);
+    let fence_of = |slot: Slot| fences.iter().find(|(at, _)| *at == slot).map(|(_, fence)| *fence);
     let is_intact = |slot: &Slot| {
         let readable = fence_of(*slot)
             .is_some_and(|fence| fence.kind == Evidence::Consent && fence.log.is_some());
@@ -97,7 +97,8 @@ pub fn standing(ctrl: &Ctrl, records: &Records) -> Standing {
 /// Which members the machine on a seat may run: the one it put on record, else those that are
 /// planned there.
 fn members_at(ctrl: &Ctrl, records: &Records, slot: Slot) -> Vec<MemberId> {
-    let ran = records.slot(slot).ran.filter(|ran| ran.inc == ctrl.inc).map(|ran| ran.member_id);
+    let ran = records.slot(slot).ran.as_ref().filter(|ran| ran.inc == ctrl.inc);
+    let ran = ran.map(|ran| ran.member_id);
     let planned = ctrl.members.iter().chain(ctrl.intent.iter().flatten());
     match ran {
         Some(ran) => alloc::vec![ran],
@@ -112,7 +113,7 @@ fn members_at(ctrl: &Ctrl, records: &Records, slot: Slot) -> Vec<MemberId> {
 fn configs_that_may_live<'a>(
     ctrl: &Ctrl,
     configs: &'a BTreeSet<Vec<MemberId>>,
-    fences: &[(Slot, Fence)],
+    fences: &[(Slot, &Fence)],
     intact: &BTreeSet<MemberId>,
 ) -> Vec<&'a Vec<MemberId>> {
     let recorded = ids_of(&ctrl.members);
@@ -124,12 +125,12 @@ fn configs_that_may_live<'a>(
 /// Whether a plain restart of the intact members brings a quorum back: one of them goes by a
 /// configuration of which they are a quorum. A change that is in a log and not known to be
 /// committed elects nobody.
-fn restart_suffices(fences: &[(Slot, Fence)], intact: &[Slot], ids: &BTreeSet<MemberId>) -> bool {
+fn restart_suffices(fences: &[(Slot, &Fence)], intact: &[Slot], ids: &BTreeSet<MemberId>) -> bool {
     let theirs = fences.iter().filter(|(slot, _)| intact.contains(slot));
     theirs.filter_map(|(_, fence)| fence.log.as_ref()).any(|log| is_quorum(&log.in_force, ids))
 }
 
-fn logs(fences: &[(Slot, Fence)]) -> impl Iterator<Item = &LogSummary> {
+fn logs<'a>(fences: &[(Slot, &'a Fence)]) -> impl Iterator<Item = &'a LogSummary> {
     fences.iter().filter_map(|(_, fence)| fence.log.as_ref())
 }
 
@@ -153,8 +154,8 @@ pub fn seats_concerned(ctrl: &Ctrl) -> Vec<Slot> {
 }
 
 /// F1: the fence of `slot`, if it is of this incarnation and attempt.
-fn valid(ctrl: &Ctrl, records: &Records, slot: Slot) -> Option<Fence> {
-    let fence = records.slot(slot).fence.filter(|fence| fence.inc == ctrl.inc)?;
+fn valid<'a>(ctrl: &Ctrl, records: &'a Records, slot: Slot) -> Option<&'a Fence> {
+    let fence = records.slot(slot).fence.as_ref().filter(|fence| fence.inc == ctrl.inc)?;
     let current = fence.attempt == ctrl.attempt || mutant::is(Mutant::EvidenceOfAnyAttempt);
     current.then_some(fence)
 }
@@ -162,7 +163,8 @@ fn valid(ctrl: &Ctrl, records: &Records, slot: Slot) -> Option<Fence> {
 /// F2: which member a slot's fence stands for. A seat that never ran this incarnation stands for
 /// whoever was meant to sit there.
 fn fenced_members(ctrl: &Ctrl, records: &Records, slot: Slot, fence: &Fence) -> Vec<MemberId> {
-    let ran = records.slot(slot).ran.filter(|ran| ran.inc == ctrl.inc).map(|ran| ran.member_id);
+    let ran = records.slot(slot).ran.as_ref().filter(|ran| ran.inc == ctrl.inc);
+    let ran = ran.map(|ran| ran.member_id);
     match fence.kind {
         Evidence::Consent | Evidence::DataLost => ran.into_iter().collect(),
         Evidence::NeverRan if ran.is_some() && !mutant::is(Mutant::StrangerNeverRan) => Vec::new(),
@@ -172,7 +174,7 @@ fn fenced_members(ctrl: &Ctrl, records: &Records, slot: Slot, fence: &Fence) -> 
 
 /// Every set of voters that etcd may go by: recorded, intended, and what fenced logs show. One
 /// pass is the fixpoint here: all fences are in hand, and configurations add no fences.
-fn configurations(ctrl: &Ctrl, fences: &[(Slot, Fence)]) -> BTreeSet<Vec<MemberId>> {
+fn configurations(ctrl: &Ctrl, fences: &[(Slot, &Fence)]) -> BTreeSet<Vec<MemberId>> {
     let intended = ctrl.intent.iter().map(|intent| ids_of(intent));
     let recorded = core::iter::once(ids_of(&ctrl.members)).chain(intended);
     let logged = logs(fences)
@@ -192,8 +194,13 @@ fn is_blocked(config: &[MemberId], fenced: &BTreeSet<MemberId>) -> bool {
 /// all that any other would give. Of equals, first one that its own log lists as a voter: etcd can't be
 /// forced into a new cluster on the data of a member that was removed (`removed all voters`); then
 /// raft's own order, and the lower seat.
-pub fn best_log(ctrl: &Ctrl, records: &Records, intact: &[Slot]) -> Option<(Slot, LogSummary)> {
-    let logs = intact.iter().filter_map(|slot| Some((*slot, valid(ctrl, records, *slot)?.log?)));
+pub fn best_log<'a>(
+    ctrl: &Ctrl,
+    records: &'a Records,
+    intact: &[Slot],
+) -> Option<(Slot, &'a LogSummary)> {
+    let log_of = |slot: &Slot| valid(ctrl, records, *slot)?.log.as_ref();
+    let logs = intact.iter().filter_map(|slot| Some((*slot, log_of(slot)?)));
     logs.max_by_key(|(slot, log)| {
         let voter = members_at(ctrl, records, *slot).iter().any(|id| log.in_force.contains(id));
         let commit = if mutant::is(Mutant::RaftOrder) { 0 } else { log.commit };

@@ -4,7 +4,7 @@
 //! answer has a value for "could not tell", which is never read as "no" (design.md 1.3).
 
 use crate::cluster::{ClusterId, Instance, MemberId, Nonce, Slot};
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
 
 /// Who this agent is. Fixed for the life of the process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,9 +25,9 @@ pub struct Look {
     /// What etcd itself answered.
     pub etcd: Answer,
     /// What the data dir holds.
-    pub data: Data,
+    pub data: Arc<Data>,
     /// What the root disk and the data volume remember.
-    pub memory: Memory,
+    pub memory: Arc<Memory>,
 }
 
 /// Whether etcd runs on this machine (protocol.md A3, 1.8).

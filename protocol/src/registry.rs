@@ -8,7 +8,7 @@ use crate::{
     cluster::{ClusterId, Digest, Instance, Member, MemberId, Nonce, Seat, Slot},
     observation::{Check, InAttempt, LogSummary, Ran},
 };
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 /// Where the cluster stands (protocol.md 1.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -322,12 +322,9 @@ pub struct Records {
 
 impl Records {
     /// The record of `slot`; an empty one if it was never written.
-    pub fn slot(&self, slot: Slot) -> SlotRecord {
-        self.slots
-            .iter()
-            .find(|(at, _)| *at == slot)
-            .map(|(_, record)| record.clone())
-            .unwrap_or_default()
+    pub fn slot(&self, slot: Slot) -> &SlotRecord {
+        let written = self.slots.iter().find(|(at, _)| *at == slot);
+        written.map_or(&UNWRITTEN, |(_, record)| record)
     }
 }
 
@@ -349,17 +346,13 @@ pub struct Change {
     /// What must hold of the row itself.
     pub guard: Guard,
     /// The record as read and as it shall be.
-    pub record: RecordChange,
+    pub record: Box<RecordChange>,
     /// What must hold of other rows in the same instant (commit, genesis).
     pub checks: Vec<(Row, Guard)>,
 }
 
 /// Which record changes, from what to what.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a handful live at a time; boxes would hide the record"
-)]
 pub enum RecordChange {
     /// The decision head; `before` is `None` at genesis.
     Ctrl {
@@ -428,6 +421,18 @@ pub enum Written {
     /// Nobody knows: read again before anything else.
     Unknown,
 }
+
+/// How a seat reads that nobody wrote yet.
+static UNWRITTEN: SlotRecord = SlotRecord {
+    gen_: 0,
+    owner: None,
+    ran: None,
+    attest: None,
+    fence: None,
+    salvage: None,
+    restore: None,
+    op_id: String::new(),
+};
 
 impl Ctrl {
     /// The record a cluster is founded with.

@@ -14,11 +14,16 @@ use protocol::{
 use serde_json::{Map, Value};
 
 fn ctrl_change(before: Option<Ctrl>, after: Ctrl, guard: Guard) -> Change {
-    Change { name: "test", guard, record: RecordChange::Ctrl { before, after }, checks: Vec::new() }
+    Change {
+        name: "test",
+        guard,
+        record: RecordChange::Ctrl { before, after }.into(),
+        checks: Vec::new(),
+    }
 }
 
 fn slot_change(before: SlotRecord, after: SlotRecord, guard: Guard) -> Change {
-    let record = RecordChange::Slot { slot: Slot(2), before, after };
+    let record = RecordChange::Slot { slot: Slot(2), before, after }.into();
     Change { name: "test", guard, record, checks: Vec::new() }
 }
 
@@ -114,8 +119,9 @@ fn a_fence_that_lands_between_read_and_claim_survives() {
         table.write(&wire::changed(&slot_change(read, claimed, guard), "op-c")),
         Written::Applied
     );
-    let slot = wire::parse_records(table.read()).expect("we wrote it").slot(Slot(2));
-    assert_eq!((slot.fence, slot.owner), (records::full_slot().fence, Some(owner)));
+    let read = wire::parse_records(table.read()).expect("we wrote it");
+    let slot = read.slot(Slot(2));
+    assert_eq!((&slot.fence, &slot.owner), (&records::full_slot().fence, &Some(owner)));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{
         self,
         submodels::{self, SubModel},
     },
-    simulate::{Options, runs},
+    simulate::{Options, Pace, runs},
 };
 use protocol::mutant::Mutant;
 use std::panic::catch_unwind;
@@ -47,7 +47,7 @@ const KNOWN: &str = include_str!("../mutants.txt");
 
 /// The options of one seed: three, four or five members.
 pub fn options(seed: u64) -> Options {
-    Options::drawn(seed, Options::seats(seed), MINUTES * 60_000)
+    Options::drawn(seed, Options::seats(seed), Pace::Quick, MINUTES)
 }
 
 /// Searches for something that `mutant` breaks and the sound core does not: where it was found last,

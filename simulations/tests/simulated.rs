@@ -3,7 +3,7 @@
 
 use simulations::{
     gate,
-    simulate::{Options, runs, shrink::shrink},
+    simulate::{Options, Pace, runs, shrink::shrink},
 };
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ fn seeds_that_failed_once_hold() {
             panic!("{line}: SEED MEMBERS MINUTES and a sentence");
         };
         let members = usize::try_from(members).expect("a handful");
-        let verdict = runs::run(Options::drawn(seed, members, minutes * 60_000), false);
+        let verdict = runs::run(Options::drawn(seed, members, Pace::Quick, minutes), false);
         assert_eq!(verdict.broken, None, "{line}");
         played += 1;
     }

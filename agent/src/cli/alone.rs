@@ -18,7 +18,7 @@ use protocol::{
     event::{Failure, FailureKind, Outcome},
     manifest::{Manifest, Reason},
     observation::{Answer, Memory},
-    registry::{Ctrl, Records},
+    registry::Ctrl,
 };
 use std::sync::Arc;
 
@@ -37,8 +37,7 @@ pub(super) async fn save(context: &Context<'_>) -> Result<(), Problem> {
 async fn save_alone(settings: &Settings, ports: Ports) -> Result<Manifest, Problem> {
     let hands = Hands::new(ports, site(settings));
     let uid = discover(&hands).await?.ok_or_else(not_founded)?;
-    let ctrl =
-        read(&hands, uid.clone()).await?.ctrl.ok_or_else(|| registry_lost(settings, &uid))?;
+    let ctrl = read(&hands, uid.clone()).await?.ok_or_else(|| registry_lost(settings, &uid))?;
     let seat = ctrl.seat_named(&settings.name).ok_or_else(|| {
         Problem::new(Code::Foreign, format!("the cluster has no seat called {}", settings.name))
             .next("check ETCD_NAME and ETCDADM_CLUSTER_SNAPSHOTS_S3_URI")
@@ -104,7 +103,7 @@ async fn second_opinion(context: &Context<'_>, settings: &Settings, memory: &Mem
             None => discover(&hands).await?,
         };
         let Some(uid) = uid else { return Ok(Table::NotFounded) };
-        let ctrl = read(&hands, uid).await?.ctrl;
+        let ctrl = read(&hands, uid).await?;
         // a table that lost its cluster is no word on this machine
         Ok::<Table, Problem>(ctrl.map_or(Table::Unread, Table::Read))
     };
@@ -123,13 +122,13 @@ pub(super) async fn create_table(context: &Context<'_>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// All records of `uid`.
-async fn read(hands: &Hands, uid: String) -> Result<Records, Problem> {
+/// The decision head of `uid`, if the table has one.
+async fn read(hands: &Hands, uid: String) -> Result<Option<Ctrl>, Problem> {
     let whose = perform::For { uid: Some(uid), slot: None };
     let read = perform::perform(hands, &whose, &Effect::ReadRegistry).await;
     let read = answer(readable(read)?, "reading the table")?;
     let Outcome::Records(records) = read else { return Err(unexpected(&read)) };
-    Ok(records)
+    Ok(records.ctrl.clone())
 }
 
 /// The cluster that lives under the prefix.

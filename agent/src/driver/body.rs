@@ -38,7 +38,7 @@ impl Hands {
         }
         let memory = self.ports.machine.memory().await?;
         let data = self.ports.machine.data().await;
-        Ok(Outcome::Looked(Look { process, etcd, data, memory }))
+        Ok(Outcome::Looked(Look { process, etcd, data: data.into(), memory: memory.into() }))
     }
 
     /// The content of my own member at a revision, once it is known. HashKV walks the whole database

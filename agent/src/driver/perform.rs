@@ -81,7 +81,7 @@ async fn attempt(hands: &Hands, whose: &For, effect: &Effect) -> Done {
 /// A founding writes under a uid that nobody else knows yet.
 fn uid_of(effect: &Effect) -> Option<&str> {
     let Effect::Write(change) = effect else { return None };
-    match &change.record {
+    match &*change.record {
         RecordChange::Ctrl { after, .. } => Some(&after.uid),
         RecordChange::Slot { .. } => None,
     }

@@ -12,7 +12,7 @@ use protocol::{
     observation::Identity,
     time::Moment,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
 /// What the agent may be asked from outside its loop.
@@ -48,7 +48,7 @@ pub struct Agent {
     askers: BTreeMap<Ticket, oneshot::Sender<Told>>,
     words: u64,
     /// The last sentence logged for each code.
-    spoken: BTreeMap<Code, String>,
+    spoken: BTreeMap<Code, Cow<'static, str>>,
     answers: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
 }
 

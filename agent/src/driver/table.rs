@@ -59,7 +59,7 @@ impl Hands {
     pub(super) async fn read_registry(&self, uid: &str) -> Done {
         let items = self.ports.registry.read(uid).await.map_err(store_failed)?;
         let rows = items.iter().map(|item| (item.row.as_str(), &item.attributes));
-        Ok(Outcome::Records(parse_records(rows).map_err(bad)?))
+        Ok(Outcome::Records(parse_records(rows).map_err(bad)?.into()))
     }
 
     pub(super) async fn write(&self, uid: &str, change: &Change) -> Done {

@@ -129,12 +129,12 @@ pub fn status(view: &View) -> Status {
     let reasons: Vec<Reason> = view
         .notes
         .iter()
-        .map(|note| Reason { code: note.code.name().into(), text: note.text.clone() })
+        .map(|note| Reason { code: note.code.name().into(), text: note.text.to_string() })
         .collect();
     let waiting = reasons.first().map(|reason| reason.text.clone()).unwrap_or_default();
     match &view.status {
         Ok(seen) => Status { reasons, waiting, ..seen_status(seen) },
-        Err(note) => Status { reasons, waiting: note.text.clone(), ..unknown() },
+        Err(note) => Status { reasons, waiting: note.text.to_string(), ..unknown() },
     }
 }
 

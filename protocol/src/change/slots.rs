@@ -12,7 +12,7 @@ use crate::{
         SlotRecord, Stage,
     },
 };
-use alloc::{vec, vec::Vec};
+use alloc::{boxed::Box, vec, vec::Vec};
 
 fn slot_change(
     name: &'static str,
@@ -21,7 +21,7 @@ fn slot_change(
     guard: Guard,
     after: SlotRecord,
 ) -> Change {
-    let record = RecordChange::Slot { slot, before: before.clone(), after };
+    let record = Box::new(RecordChange::Slot { slot, before: before.clone(), after });
     Change { name, guard, record, checks: Vec::new() }
 }
 

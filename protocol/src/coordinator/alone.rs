@@ -87,7 +87,7 @@ impl Coordinator {
         Memory {
             marker: look.memory.marker.max(self.known.marker),
             retired: look.memory.retired.max(self.known.retired),
-            ..look.memory.clone()
+            ..(*look.memory).clone()
         }
     }
 

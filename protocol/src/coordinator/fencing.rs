@@ -257,7 +257,7 @@ impl Scene<'_> {
         )
     }
 
-    fn say_salvaged(&self, manifest: Option<String>, text: &str) -> Option<Step> {
+    fn say_salvaged(&self, manifest: Option<String>, text: &'static str) -> Option<Step> {
         let salvage = Salvage { attempt: self.ctrl.attempt, manifest };
         let change = change::salvaged(self.slot, &self.mine, salvage);
         Step::act(Effect::Write(change), Code::Salvaging, text)
@@ -308,7 +308,7 @@ impl Scene<'_> {
             .find(|slot| self.records.is_attested(*slot, self.ctrl.inc))?;
         let record = self.records.slot(slot);
         let machine = record.attest.as_ref()?.instance.clone();
-        let change = change::fence_attested(slot, &record, self.ctrl, &machine);
+        let change = change::fence_attested(slot, record, self.ctrl, &machine);
         Step::act(
             Effect::Write(change),
             Code::Fencing,
@@ -344,7 +344,7 @@ impl Scene<'_> {
             }
         };
         let shows = |slot: &Slot| {
-            let log = self.records.slot(*slot).fence.and_then(|fence| fence.log)?;
+            let log = self.records.slot(*slot).fence.as_ref()?.log.as_ref()?;
             let open = log.configs.iter().find(|config| standing.open_configs.contains(config))?;
             let (name, voters) = (self.name(*slot), open.len());
             Some(alloc::format!(

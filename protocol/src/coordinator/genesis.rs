@@ -155,7 +155,7 @@ impl Scene<'_> {
                 Step::act(Effect::Write(change), Code::Leading, "commits the first incarnation")
             }
             Some(_) | None => {
-                Step::act(Effect::PutPlan(plan), Code::Leading, "writes the first plan")
+                Step::act(Effect::PutPlan(plan.into()), Code::Leading, "writes the first plan")
             }
         }
     }
@@ -194,7 +194,11 @@ impl Scene<'_> {
         };
         let members = crate::effect::voters_of(listed, &self.ctrl.seats);
         let recorded = |member: &crate::cluster::Member| {
-            self.records.slot(member.slot).ran.is_some_and(|ran| ran.member_id == member.id)
+            self.records
+                .slot(member.slot)
+                .ran
+                .as_ref()
+                .is_some_and(|ran| ran.member_id == member.id)
         };
         if members.len() != listed.len() || !members.iter().all(recorded) {
             let text = "waits until the agent of each etcd member has put it on record";

@@ -15,7 +15,7 @@ use crate::{
     tally::Book,
     time::Moment,
 };
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 
 /// What a phase's patience is counted for: a new plan begins it anew.
 type Standstill = (Phase, u64, Option<Digest>);
@@ -35,7 +35,7 @@ pub(super) struct Known {
     /// The seat was this process's own for a while.
     pub(super) seated: bool,
 
-    pub(super) records: Option<(Moment, Records)>,
+    pub(super) records: Option<(Moment, Arc<Records>)>,
     pub(super) read_asked: Option<Moment>,
     pub(super) discover_asked: Option<Moment>,
     /// The version of `ctrl` read last, and since when it is that.
@@ -153,7 +153,7 @@ impl Known {
                 self.unable.retain(|plan| *plan != pin.sha256);
                 self.plan = Some((pin, plan));
             }
-            (Effect::PutPlan(plan), Outcome::PlanWritten(pin)) => self.drafted = Some((pin, plan)),
+            (Effect::PutPlan(plan), Outcome::PlanWritten(pin)) => self.drafted = Some((pin, *plan)),
             (Effect::Save { reason, .. }, Outcome::Saved(manifest)) => {
                 self.save_asked &= reason != Reason::Hand;
                 if matches!(reason, Reason::Suspicion | Reason::BeforeRollback) {
@@ -181,7 +181,7 @@ impl Known {
         }
     }
 
-    fn read(&mut self, now: Moment, asked: Moment, records: Records, timers: &Timers) {
+    fn read(&mut self, now: Moment, asked: Moment, records: Arc<Records>, timers: &Timers) {
         self.must_read = false;
         if let Some(ctrl) = &records.ctrl {
             self.watch.record(now, ctrl.lease.as_ref(), timers);
@@ -205,7 +205,7 @@ impl Known {
                 }
             }
             let blocks =
-                crate::fence::standing(ctrl, &records).blocks && ctrl.phase == Phase::Fencing;
+                ctrl.phase == Phase::Fencing && crate::fence::standing(ctrl, &records).blocks;
             self.blocking_since = match self.blocking_since {
                 Some((attempt, since)) if blocks && attempt == ctrl.attempt => {
                     Some((attempt, since))

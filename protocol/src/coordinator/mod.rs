@@ -255,7 +255,7 @@ impl Coordinator {
 
     /// The scene as last seen, however old: for showing, never for acting.
     fn last_scene(&self, now: Moment) -> Result<Scene<'_>, Note> {
-        let blind = |what: &str| Note::new(Code::Blind, what);
+        let blind = |what: &'static str| Note::new(Code::Blind, what);
         let known = &self.known;
         if known.uid.is_none() && known.discovered == Some(None) {
             let text = "no cluster.json under this prefix: no cluster was founded here, or \

@@ -19,7 +19,7 @@ use crate::{
     tally::Verdict,
     time::Moment,
 };
-use alloc::{string::String, vec::Vec};
+use alloc::{borrow::Cow, string::String, vec::Vec};
 
 /// The answer to an operator's word.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -165,13 +165,13 @@ impl Coordinator {
 
 type Heard = Result<(Change, Note), Note>;
 
-fn refuse<T>(code: Code, text: impl Into<String>) -> Result<T, Note> {
+fn refuse<T>(code: Code, text: impl Into<Cow<'static, str>>) -> Result<T, Note> {
     Err(Note::new(code, text))
 }
 
 impl Scene<'_> {
     fn weigh(&self, command: Command) -> Heard {
-        let word = |after: Ctrl, text: &str| {
+        let word = |after: Ctrl, text: &'static str| {
             Ok((change::word(self.ctrl, after), Note::new(Code::Requested, text)))
         };
         let ctrl = || self.ctrl.clone();
@@ -306,7 +306,7 @@ impl Scene<'_> {
             ran.instance,
             self.name(slot)
         );
-        Ok((change::attest(slot, &record, attest), Note::new(Code::Requested, text)))
+        Ok((change::attest(slot, record, attest), Note::new(Code::Requested, text)))
     }
 
     /// We read the votes without a gap for so long that a living agent's would have risen. Where
@@ -371,7 +371,7 @@ impl Scene<'_> {
 
 /// What a change makes of `ctrl`.
 fn change_target(change: Change) -> Ctrl {
-    match change.record {
+    match *change.record {
         crate::registry::RecordChange::Ctrl { after, .. } => after,
         crate::registry::RecordChange::Slot { .. } => unreachable!("an abort changes ctrl"),
     }

@@ -15,7 +15,7 @@ use crate::{
     registry::{Ctrl, Operation, Stage},
     vote::Health,
 };
-use alloc::{string::String, vec::Vec};
+use alloc::{borrow::Cow, string::String, vec::Vec};
 
 impl Scene<'_> {
     /// Whether there is a seat to refill by ourselves.
@@ -53,7 +53,8 @@ impl Scene<'_> {
 
     /// The machine that speaks for a seat is one that an operator attested to be gone.
     pub(super) fn is_attested_away(&self, slot: Slot) -> bool {
-        let attest = self.records.slot(slot).attest.filter(|attest| attest.inc == self.ctrl.inc);
+        let attest =
+            self.records.slot(slot).attest.as_ref().filter(|attest| attest.inc == self.ctrl.inc);
         let speaker = self.vote(slot).map(|vote| &vote.instance);
         attest.is_some_and(|attest| speaker == Some(&attest.instance))
     }
@@ -72,7 +73,7 @@ impl Scene<'_> {
     /// added.
     fn begin_again(&self, op: &Operation) -> Option<Step> {
         let added = op.added?;
-        let ran = self.records.slot(op.slot).ran.is_some_and(|ran| ran.member_id == added);
+        let ran = self.records.slot(op.slot).ran.as_ref().is_some_and(|ran| ran.member_id == added);
         let says = |health| self.vote(op.slot).is_some_and(|vote| vote.health == health);
         let lost = says(Health::DataLost) && self.has_failed_long(op.slot);
         let gone = says(Health::NeverRan) && self.records.is_attested(op.slot, self.ctrl.inc);
@@ -148,10 +149,7 @@ impl Scene<'_> {
         let op =
             Operation { slot, removed, added: None, stage: Stage::Intent, because: because.into() };
         let text = alloc::format!("replaces {}: {because}", self.name(slot));
-        self.write_operation(
-            Ctrl { op: Some(op), intent: Some(others), ..self.ctrl.clone() },
-            &text,
-        )
+        self.write_operation(Ctrl { op: Some(op), intent: Some(others), ..self.ctrl.clone() }, text)
     }
 
     fn is_healthy(&self, slot: Slot) -> bool {
@@ -159,7 +157,7 @@ impl Scene<'_> {
             .is_some_and(|vote| vote.inc == self.ctrl.inc && vote.health == Health::Healthy)
     }
 
-    fn write_operation(&self, after: Ctrl, text: &str) -> Option<Step> {
+    fn write_operation(&self, after: Ctrl, text: impl Into<Cow<'static, str>>) -> Option<Step> {
         Step::act(Effect::Write(change::operation(self.ctrl, after)), Code::Replacing, text)
     }
 

@@ -83,7 +83,7 @@ impl Scene<'_> {
         }
         if !empty && !ready {
             return Step::act(
-                Effect::Restore(plan.clone(), digest),
+                Effect::Restore(plan.clone().into(), digest),
                 Code::Restoring,
                 "restores the pinned snapshot",
             );
@@ -117,7 +117,7 @@ impl Scene<'_> {
         let digest = self.ctrl.plan.as_ref()?.sha256;
         if plan.source.object.is_some() && (!self.holds_plan(plan) || self.data().swap.is_some()) {
             let old_inc = self.data_inc().unwrap_or_else(|| self.ctrl.inc.saturating_sub(1));
-            let effect = Effect::Swap { plan: plan.clone(), digest, old_inc };
+            let effect = Effect::Swap { plan: plan.clone().into(), digest, old_inc };
             return Step::act(
                 effect,
                 Code::Starting,
@@ -168,12 +168,13 @@ impl Scene<'_> {
     // ------------------------------------------------------------ the leader
 
     /// The members' reports on the present plan and attempt.
-    fn reports(&self) -> Vec<(Slot, Restored)> {
+    fn reports(&self) -> Vec<(Slot, &Restored)> {
         let Some(pin) = &self.ctrl.plan else { return Vec::new() };
         let report = |slot: Slot| {
             self.records
                 .slot(slot)
                 .restore
+                .as_ref()
                 .filter(|r| r.plan == pin.sha256 && r.attempt == self.ctrl.attempt)
         };
         self.ctrl
@@ -242,7 +243,7 @@ impl Scene<'_> {
             .plan()
             .map_or(loss, |plan| plan.loss + plan.source.revision.saturating_sub(source.revision));
         let plan = self.new_plan(source, fallbacks, loss, self.ctrl.inc);
-        Step::act(Effect::PutPlan(plan), Code::Restoring, "writes another plan")
+        Step::act(Effect::PutPlan(plan.into()), Code::Restoring, "writes another plan")
     }
 
     pub(super) fn lead_starting(&self) -> Option<Step> {

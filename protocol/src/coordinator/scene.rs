@@ -13,6 +13,7 @@ use crate::{
     registry::{Ctrl, Owner, Records, SlotRecord},
     time::Moment,
 };
+use alloc::borrow::Cow;
 
 /// What a phase wants next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,12 +29,12 @@ impl Step {
     pub(super) fn act(
         effect: Effect,
         code: Code,
-        text: impl Into<alloc::string::String>,
+        text: impl Into<Cow<'static, str>>,
     ) -> Option<Self> {
         Some(Self::Do(effect, Note::new(code, text)))
     }
 
-    pub(super) fn wait(code: Code, text: impl Into<alloc::string::String>) -> Option<Self> {
+    pub(super) fn wait(code: Code, text: impl Into<Cow<'static, str>>) -> Option<Self> {
         Some(Self::Wait(Note::new(code, text)))
     }
 }
@@ -50,7 +51,7 @@ pub(super) struct Scene<'a> {
     /// My seat.
     pub(super) slot: Slot,
     /// My seat's record.
-    pub(super) mine: SlotRecord,
+    pub(super) mine: &'a SlotRecord,
 }
 
 impl<'a> Scene<'a> {
@@ -62,7 +63,7 @@ impl<'a> Scene<'a> {
         &self.core.policy
     }
 
-    pub(super) const fn data(&self) -> &'a Data {
+    pub(super) fn data(&self) -> &'a Data {
         &self.look.data
     }
 

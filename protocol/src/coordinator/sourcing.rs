@@ -17,7 +17,7 @@ use crate::{
     source::{self, Choice},
     time::Moment,
 };
-use alloc::{string::String, vec::Vec};
+use alloc::{borrow::Cow, string::String, vec::Vec};
 
 /// A survivor's data can't be saved.
 const SALVAGE: Parked = Parked::Approval(Why::Salvage);
@@ -181,15 +181,19 @@ impl Scene<'_> {
 
     /// The survivor whose log is the best of those that are not done without, to the leader and to
     /// the survivor alike.
-    pub(super) fn best_survivor(&self, standing: &Standing) -> Option<(Slot, LogSummary)> {
+    pub(super) fn best_survivor(&self, standing: &Standing) -> Option<(Slot, &LogSummary)> {
         let wanted: Vec<Slot> =
             standing.intact.iter().copied().filter(|slot| !self.is_given_up(*slot)).collect();
         fence::best_log(self.ctrl, self.records, &wanted)
     }
 
     /// What this attempt has of a seat's salvage.
-    fn salvage_of(&self, slot: Slot) -> Option<Salvage> {
-        self.records.slot(slot).salvage.filter(|salvage| salvage.attempt == self.ctrl.attempt)
+    fn salvage_of(&self, slot: Slot) -> Option<&Salvage> {
+        self.records
+            .slot(slot)
+            .salvage
+            .as_ref()
+            .filter(|salvage| salvage.attempt == self.ctrl.attempt)
     }
 
     /// A survivor that is done without: by the operator's word, or because its machine fell silent
@@ -312,7 +316,7 @@ impl Scene<'_> {
         self.proven(&source, since).map(|()| (source, fallbacks))
     }
 
-    fn park(&self, parked: Parked, code: Code, text: &str) -> Step {
+    fn park(&self, parked: Parked, code: Code, text: impl Into<Cow<'static, str>>) -> Step {
         let note = Note::new(code, text);
         if self.ctrl.parked == Some(parked) {
             return Step::Wait(note);
@@ -339,7 +343,7 @@ impl Scene<'_> {
         let text = alloc::format!(
             "at least {loss} revisions would be lost; say `requorum approve {attempt}` or `requorum abort`"
         );
-        Some(self.park(Parked::Approval(why), Code::ApprovalNeeded, &text))
+        Some(self.park(Parked::Approval(why), Code::ApprovalNeeded, text))
     }
 
     /// The seats whose agents live: they become the new voters.
@@ -358,7 +362,7 @@ impl Scene<'_> {
         let text = alloc::format!(
             "{live} of at least {needed} agents live: start agents on the missing seats, or set REQUORUM_MIN_MEMBERS"
         );
-        Some(self.park(Parked::MinMembers, Code::MinMembers, &text))
+        Some(self.park(Parked::MinMembers, Code::MinMembers, text))
     }
 
     fn commit(
@@ -390,7 +394,7 @@ impl Scene<'_> {
             );
         }
         let plan = self.new_plan(source, fallbacks, loss, self.ctrl.inc + 1);
-        Step::act(Effect::PutPlan(plan), Code::Restoring, "writes the plan")
+        Step::act(Effect::PutPlan(plan.into()), Code::Restoring, "writes the plan")
     }
 
     pub(super) fn new_plan(

@@ -123,17 +123,18 @@ impl Scene<'_> {
         let last = self.core.known.book.last(slot);
         let fence = record
             .fence
+            .as_ref()
             .filter(|fence| fence.inc == self.ctrl.inc && fence.attempt == self.ctrl.attempt);
         MemberStatus {
             name: name.into(),
             slot,
-            instance: record.owner.map(|owner| owner.instance.0),
+            instance: record.owner.as_ref().map(|owner| owner.instance.0.clone()),
             vote: last.map(|vote| vote.health),
             age: self.core.known.book.age(slot, self.now).map(|age| age.0),
             fresh: self.vote(slot).is_some(),
             revision: last.map_or(0, |vote| vote.revision),
             fence: fence.map(|fence| fence.kind),
-            ran: record.ran.map(|ran| ran.inc),
+            ran: record.ran.as_ref().map(|ran| ran.inc),
             member: self.ctrl.is_member(slot),
         }
     }

@@ -30,7 +30,7 @@ pub struct WireChange {
 /// Only attributes that differ are touched, so whatever else was written to the row meanwhile
 /// stays. A row that was never written gets all of them.
 pub fn changed(change: &Change, op_id: &str) -> WireChange {
-    let (before, after) = match &change.record {
+    let (before, after) = match &*change.record {
         RecordChange::Ctrl { before, after } => {
             (before.as_ref().map(encode_ctrl).unwrap_or_default(), encode_ctrl(after))
         }

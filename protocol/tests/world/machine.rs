@@ -86,7 +86,7 @@ impl Machine {
             restored: self.volume.restored.keys().cloned().collect(),
             belongs: self.volume.belongs.clone(),
         };
-        Look { process, etcd, data, memory: self.memory() }
+        Look { process, etcd, data: data.into(), memory: self.memory().into() }
     }
 
     pub(crate) fn running(&mut self) -> Option<Running<'_>> {

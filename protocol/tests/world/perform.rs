@@ -37,7 +37,7 @@ impl World {
         self.narrate(agent, &effect, why);
         match effect {
             Effect::Discover => Outcome::Discovered(self.store.uid()),
-            Effect::ReadRegistry => Outcome::Records(self.store.records(&uid)),
+            Effect::ReadRegistry => Outcome::Records(self.store.records(&uid).into()),
             Effect::Write(change) => self.write(agent, &uid, &change, why),
             Effect::Found(founding) => Outcome::Founded { uid: self.store.found(&founding) },
             Effect::Exchange(vote) => {
@@ -89,7 +89,7 @@ impl World {
     }
 
     fn write(&mut self, agent: usize, uid: &str, change: &Change, why: &str) -> Outcome {
-        let uid = match &change.record {
+        let uid = match &*change.record {
             RecordChange::Ctrl { before: None, after } => after.uid.clone(),
             RecordChange::Ctrl { .. } | RecordChange::Slot { .. } => uid.to_owned(),
         };

@@ -279,10 +279,12 @@ impl World {
         ));
         for seat in &ctrl.seats {
             let slot = records.slot(seat.slot);
-            let owner = slot.owner.map(|owner| owner.instance.0).unwrap_or_default();
-            let ran = slot.ran.map(|ran| format!(" ran {}@{}", ran.inc, ran.instance));
+            let owner =
+                slot.owner.as_ref().map(|owner| owner.instance.0.clone()).unwrap_or_default();
+            let ran = slot.ran.as_ref().map(|ran| format!(" ran {}@{}", ran.inc, ran.instance));
             let fence = slot
                 .fence
+                .as_ref()
                 .map(|fence| format!(" fence {} {}", fence.attempt, Evidence::name(fence.kind)));
             let line = format!(
                 "{} owner {owner}{}{}",

@@ -64,7 +64,7 @@ pub(super) fn reason(effect: &Effect, notes: &[Note]) -> String {
     };
     let found =
         notes.iter().find(|note| codes.contains(&note.code) && note.text.starts_with(begins));
-    found.map(|note| note.text.clone()).unwrap_or_default()
+    found.map(|note| note.text.to_string()).unwrap_or_default()
 }
 
 impl World {
@@ -127,7 +127,7 @@ impl World {
             return;
         }
         let who = self.name(agent);
-        match &change.record {
+        match &*change.record {
             RecordChange::Ctrl { after, .. } => {
                 if let Some(old) = &before.ctrl {
                     self.check_ctrl(old, after, before);
@@ -238,7 +238,7 @@ impl World {
             .filter(|slot| {
                 slot.fence.as_ref().is_some_and(|f| f.inc == old.inc && f.attempt == old.attempt)
             })
-            .filter_map(|slot| slot.ran)
+            .filter_map(|slot| slot.ran.as_ref())
             .map(|ran| ran.member_id)
             .collect();
         for machine in &self.machines {
@@ -295,7 +295,8 @@ impl World {
         };
         assert!(ran.inc >= ctrl.inc, "{} starts an incarnation that is over", machine.instance);
         let seat = ctrl.seat_named(&machine.name).expect("each machine has a seat");
-        let stored = self.records().slot(seat.slot).ran;
-        assert_eq!(stored.as_ref(), Some(ran), "S9: the table names this machine before it starts");
+        let records = self.records();
+        let stored = records.slot(seat.slot).ran.as_ref();
+        assert_eq!(stored, Some(ran), "S9: the table names this machine before it starts");
     }
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a program that tells what it found")]
 
 use clap::Parser;
-use simulations::simulate::{Options, runs, shrink::shrink};
+use simulations::simulate::{Options, Pace, runs, shrink::shrink};
 use std::{collections::BTreeMap, process::ExitCode, time::Instant};
 
 /// Plays whole clusters by their seeds: agents, machines, etcd, table and bucket, with all that goes
@@ -23,7 +23,10 @@ struct Arguments {
     /// Seats of the cluster; 0: three, four or five, by the seed.
     #[arg(long, default_value_t = 0)]
     members: usize,
-    /// How long things go wrong, in simulated minutes.
+    /// Play the windows that ship, instead of those of drills: what goes wrong is spread as much wider.
+    #[arg(long)]
+    production: bool,
+    /// How long things go wrong, in simulated minutes of quick windows.
     #[arg(long, default_value_t = 10)]
     minutes: u64,
     /// Leave a failing seed as it is.
@@ -44,7 +47,8 @@ fn options(arguments: &Arguments, seed: u64) -> Options {
         0 => Options::seats(seed),
         members => members,
     };
-    Options::drawn(seed, members, arguments.minutes * 60_000)
+    let pace = if arguments.production { Pace::Production } else { Pace::Quick };
+    Options::drawn(seed, members, pace, arguments.minutes)
 }
 
 fn tell(arguments: &Arguments, seed: u64) -> ExitCode {

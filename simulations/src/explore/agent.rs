@@ -25,6 +25,7 @@ use protocol::{
     registry::{Ctrl, Records},
     vote::Vote,
 };
+use std::sync::Arc;
 
 /// What an agent finds in one turn, beside what it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +69,7 @@ impl Agent {
 
 /// What a turn is taken in.
 pub(super) struct Picture<'a> {
-    pub(super) records: &'a Records,
+    pub(super) records: &'a Arc<Records>,
     pub(super) around: Around,
     pub(super) votes: &'a [Vote],
     pub(super) mood: Mood,
@@ -104,7 +105,7 @@ impl Turning<'_> {
         });
         let mut open = Vec::new();
         let cut = picture.mood == Mood::Cut;
-        let read = Outcome::Records(picture.records.clone());
+        let read = Outcome::Records(Arc::clone(picture.records));
         let table = if cut { failed(FailureKind::Unavailable) } else { read };
         let look = self.look(picture, None);
         open.extend(self.agent.core.look_around_at_once(picture.said.clone(), table, look).effects);
@@ -141,7 +142,7 @@ impl Turning<'_> {
         let cut = picture.mood == Mood::Cut;
         let outcome = match effect {
             Effect::ReadRegistry if cut => failed(FailureKind::Unavailable),
-            Effect::ReadRegistry => Outcome::Records(picture.records.clone()),
+            Effect::ReadRegistry => Outcome::Records(Arc::clone(picture.records)),
             Effect::Discover | Effect::Found(_) => {
                 Outcome::Discovered(picture.records.ctrl.as_ref().map(|ctrl| ctrl.uid.clone()))
             }

@@ -141,7 +141,7 @@ impl Machine {
             (_, _) if self.forking => (Process::Running { quarantined: false }, Answer::Silent),
             (_, _) => (Process::Stopped, Answer::Silent),
         };
-        Look { process, etcd, data: self.data(), memory: self.memory() }
+        Look { process, etcd, data: self.data().into(), memory: self.memory().into() }
     }
 
     pub(super) fn data(&self) -> Data {

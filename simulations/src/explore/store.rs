@@ -12,10 +12,11 @@ use protocol::{
     registry::{Change, Guard, Pin, Records, Written},
     wire,
 };
+use std::sync::Arc;
 
 /// Every table there has been, and every write that was judged.
 pub(super) struct Tables {
-    records: Interned<Records>,
+    records: Interned<Arc<Records>>,
     rows: Vec<wire::Table>,
     pub(super) changes: Interned<Change>,
     judged: Memo<(u32, u32), (u32, Written)>,
@@ -32,7 +33,7 @@ impl Tables {
     }
 
     /// The records of a table.
-    pub(super) fn records(&self, table: u32) -> &Records {
+    pub(super) fn records(&self, table: u32) -> &Arc<Records> {
         self.records.get(table)
     }
 
@@ -51,7 +52,7 @@ impl Tables {
 
     fn number(&mut self, rows: wire::Table) -> u32 {
         let records = wire::parse_records(rows.read()).expect("what was written can be read");
-        let number = self.records.put(records);
+        let number = self.records.put(Arc::new(records));
         if number as usize > self.rows.len() {
             self.rows.push(rows);
         }

@@ -25,7 +25,7 @@ pub(super) fn written(
     change: u32,
 ) -> (u64, Option<&'static str>) {
     let change = world.change(change);
-    match &change.record {
+    match &*change.record {
         RecordChange::Ctrl { .. } => {
             let (old, new) = (world.ctrl(before), world.ctrl(after));
             let broken = head(change, old, new).or_else(|| {
@@ -50,7 +50,7 @@ pub(super) fn written(
 /// The decision head, one version to the next.
 fn head(change: &Change, old: &Ctrl, new: &Ctrl) -> Option<&'static str> {
     let epoch = |ctrl: &Ctrl| ctrl.lease.as_ref().map_or(0, |lease| lease.epoch);
-    let RecordChange::Ctrl { before: read, .. } = &change.record else { return None };
+    let RecordChange::Ctrl { before: read, .. } = &*change.record else { return None };
     let of_a_leader = !matches!(change.name, "acquire" | "operator" | "genesis");
     if epoch(new) < epoch(old)
         || (of_a_leader && read.as_ref().is_some_and(|read| epoch(read) != epoch(old)))

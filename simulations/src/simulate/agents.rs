@@ -9,9 +9,10 @@ use protocol::{
     event::{Command, Event, Outcome, Ticket},
     explanation::{Code, Note},
     observation::{Answer, Identity, LogState},
-    registry::Ctrl,
+    registry::{Ctrl, Records},
     time::Moment,
 };
+use std::{rc::Rc, sync::Arc};
 
 /// One agent process.
 pub(super) struct Agent {
@@ -20,14 +21,23 @@ pub(super) struct Agent {
     pub(super) core: Coordinator,
     pub(super) paused: bool,
     wake_at: u64,
+    /// The cluster it works for.
+    uid: Option<Rc<str>>,
     pub(super) notes: Vec<Note>,
     /// The version of its vote's object that it knows.
     pub(super) vote: Option<u64>,
     /// What it last read and saw, for the checks.
-    pub(super) read: Option<Ctrl>,
+    read: Option<Arc<Records>>,
     pub(super) saw_quorum: bool,
     /// The member whose data it saw in place.
     pub(super) saw_member: Option<MemberId>,
+}
+
+impl Agent {
+    /// The decision head as this agent last read it.
+    pub(super) fn ctrl(&self) -> Option<&Ctrl> {
+        self.read.as_ref()?.ctrl.as_ref()
+    }
 }
 
 impl Sim {
@@ -54,6 +64,7 @@ impl Sim {
             core,
             paused: false,
             wake_at,
+            uid: None,
             notes,
             vote,
             read,
@@ -103,7 +114,7 @@ impl Sim {
         let outcome = self.settle(came);
         let agent = &mut self.agents[index];
         if let Outcome::Records(records) = &outcome {
-            agent.read = records.ctrl.clone();
+            agent.read = Some(Arc::clone(records));
         }
         if let Outcome::Looked(look) = &outcome {
             agent.saw_member = match look.data.log {
@@ -122,13 +133,16 @@ impl Sim {
         let Turn { effects, wake_at, notes, told } = agent.core.handle(now, event);
         let process = agent.process;
         let wait = self.machines[machine].lasting(wake_at.since(now).0.max(1));
-        agent.wake_at = self.now + wait;
-        let fresh: Vec<Note> =
-            notes.iter().filter(|note| !agent.notes.contains(note)).cloned().collect();
-        agent.notes = notes;
-        let uid = agent.core.uid().unwrap_or_default().to_owned();
-        self.push(wait, Happening::Wake { process });
-        self.whisper(machine, &fresh);
+        let asleep_until = std::mem::replace(&mut agent.wake_at, self.now + wait);
+        let before = std::mem::replace(&mut agent.notes, notes);
+        if agent.uid.as_deref() != agent.core.uid() {
+            agent.uid = agent.core.uid().map(Rc::from);
+        }
+        let uid = agent.uid.clone().unwrap_or_default();
+        if asleep_until != self.now + wait {
+            self.push(wait, Happening::Wake { process });
+        }
+        self.whisper(index, &before);
         for (_, told) in told {
             self.heard(&told);
         }
@@ -136,17 +150,19 @@ impl Sim {
             self.check_asked(index, &effect);
             let lane = effect.lane();
             let after = self.half_a_call(&effect);
-            let uid = uid.clone();
+            let uid = Rc::clone(&uid);
             let call = Call { process, machine, uid, lane, asked: now, effect };
             self.push(after, Happening::Perform(Box::new(call)));
         }
     }
 
     /// An agent's reasons, where they change: for whoever reads the story, and no part of its hash.
-    fn whisper(&mut self, machine: usize, notes: &[Note]) {
+    fn whisper(&mut self, index: usize, before: &[Note]) {
         let Some(story) = &mut self.story else { return };
-        for note in notes.iter().filter(|n| !matches!(n.code, Code::Blind | Code::LeaseHeld)) {
-            let who = &self.machines[machine].instance;
+        let agent = &self.agents[index];
+        let fresh = agent.notes.iter().filter(|note| !before.contains(note));
+        for note in fresh.filter(|note| !matches!(note.code, Code::Blind | Code::LeaseHeld)) {
+            let who = &self.machines[agent.machine].instance;
             let (at, code) = (self.now, note.code.name());
             story.push(format!(
                 "{:>8}.{:03} {who:<4}   ({code} {})",

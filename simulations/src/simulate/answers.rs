@@ -7,6 +7,7 @@ use protocol::{
     event::{Failure, FailureKind, Outcome},
     registry::Records,
 };
+use std::sync::Arc;
 
 /// An answer on its way.
 pub(super) enum Deferred {
@@ -15,7 +16,7 @@ pub(super) enum Deferred {
     /// It is `then` if the entry at `index` of `term` was committed.
     Proposed { cluster: ClusterId, index: usize, term: u64, then: Outcome },
     /// Rows as they were; some are read only now.
-    Torn { uid: String, records: Records },
+    Torn { uid: String, records: Arc<Records> },
 }
 
 pub(super) fn unavailable(text: &str) -> Outcome {
@@ -36,19 +37,20 @@ impl Sim {
             }
             Deferred::Torn { uid, mut records } => {
                 let now = self.table.records(&uid);
+                let torn = Arc::make_mut(&mut records);
                 if self.rng.bool() {
-                    records.ctrl = now.ctrl;
+                    torn.ctrl = now.ctrl.clone();
                 }
-                for (slot, record) in now.slots {
+                for (slot, record) in now.slots.iter().cloned() {
                     if self.rng.bool() {
                         continue;
                     }
-                    match records.slots.iter_mut().find(|(at, _)| *at == slot) {
+                    match torn.slots.iter_mut().find(|(at, _)| *at == slot) {
                         Some(row) => row.1 = record,
-                        None => records.slots.push((slot, record)),
+                        None => torn.slots.push((slot, record)),
                     }
                 }
-                records.slots.sort_by_key(|(slot, _)| *slot);
+                torn.slots.sort_by_key(|(slot, _)| *slot);
                 Outcome::Records(records)
             }
         }

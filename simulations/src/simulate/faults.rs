@@ -133,8 +133,7 @@ impl Sim {
     /// A service manager asks the gate and starts etcd a moment later, beside the agent (protocol.md A3).
     fn gate_opens(&self, machine: usize) -> bool {
         let here = &self.machines[machine];
-        let look = here.look(None);
-        let gate = boot::gate(&here.instance, &look.data, &look.memory, &Table::Unread);
+        let gate = boot::gate(&here.instance, &here.data(), &here.memory(), &Table::Unread);
         here.on && !here.frozen && here.etcd.is_none() && matches!(gate, Gate::Start(_))
     }
 

@@ -81,24 +81,19 @@ impl Ghost {
 
 impl Sim {
     /// A leader commits the entry at `index`: with it all before it.
-    pub(super) fn committed(
-        &mut self,
-        leader: usize,
-        cluster: ClusterId,
-        index: usize,
-        entry: (u64, Entry),
-    ) {
-        let Some(store) = self.machines[leader].dir().member.clone() else { return };
+    pub(super) fn committed(&mut self, leader: usize, cluster: ClusterId, index: usize) {
+        let Some(store) = self.machines[leader].dir().member.as_ref() else { return };
+        let at = |index| Some((store.log.term(index), store.log.entry(index)?.clone()));
+        let (Some(entry), revision) = (at(index), store.revision()) else { return };
         let life = self.ghost.lives.entry(cluster).or_default();
         if life.committed.is_empty() {
             life.base_revision = store.base_revision;
         }
         while life.committed.len() + 1 < index {
-            life.committed.push(store.log[life.committed.len()].clone());
+            life.committed.extend(at(life.committed.len() + 1));
         }
-        let known = life.committed.get(index - 1).cloned();
-        match known {
-            Some(known) if known != entry => {
+        match life.committed.get(index - 1) {
+            Some(known) if *known != entry => {
                 self.broke(format!("raft itself: two entries committed at index {index}"));
                 return;
             }
@@ -106,8 +101,8 @@ impl Sim {
             None => life.committed.push(entry.clone()),
         }
         if let Entry::Put(number) = entry.1 {
-            life.acked.push((store.revision(), number));
-            self.check_acknowledged(leader, cluster, index, &entry, store.revision());
+            life.acked.push((revision, number));
+            self.check_acknowledged(leader, cluster, index, &entry, revision);
         }
     }
 

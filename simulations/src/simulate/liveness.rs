@@ -10,8 +10,8 @@ use protocol::{
 };
 use std::collections::BTreeSet;
 
-/// How long the cluster may take to come back, in milliseconds of [`QUICK`](protocol::limits::Timers)
-/// time: every window there is, several times over, one after the other.
+/// How long the cluster may take to come back, in milliseconds with quick windows ([`Pace`](super::Pace)
+/// stretches it): every window there is, several times over, one after the other.
 const PATIENCE: u64 = 900_000;
 
 /// How long an operator watches before a member is replaced by hand, in milliseconds.
@@ -111,7 +111,8 @@ impl Sim {
 
     /// The helpful operator: ends a pause, consents, attests what is gone.
     pub(super) fn help(&mut self) {
-        let Some(ctrl) = self.records().ctrl else { return };
+        let records = self.records();
+        let Some(ctrl) = &records.ctrl else { return };
         if ctrl.paused.is_some() {
             self.say_to_an_agent(Word::Resume);
         }
@@ -129,7 +130,7 @@ impl Sim {
             self.say_to_an_agent(Word::Attest { slot: *slot, by, because });
         }
         // what nobody could explain for a whole window is replaced by hand
-        let waited = self.now >= self.helped_at + HAND;
+        let waited = self.now >= self.helped_at + HAND * self.options.pace.stretch();
         if let (true, None, Some(slot)) = (waited, &ctrl.op, self.sick_seat()) {
             self.helped_at = self.now;
             self.say_to_an_agent(Word::Replace {
@@ -151,9 +152,10 @@ impl Sim {
 
     /// Runs until the cluster is back, or patience ends; what keeps it from being back.
     pub(super) fn come_back(&mut self) -> Result<(), String> {
-        let until = self.now + PATIENCE;
+        let stretch = self.options.pace.stretch();
+        let until = self.now + PATIENCE * stretch;
         while self.now < until && self.broken.is_none() {
-            let next = self.now + LOOKS;
+            let next = self.now + LOOKS * stretch;
             while self.step(next) {}
             if self.what_is_missing().is_none() {
                 return Ok(());
@@ -167,8 +169,9 @@ impl Sim {
     }
 
     fn what_is_missing(&self) -> Option<String> {
-        let Some(ctrl) = self.records().ctrl else { return Some("no cluster was founded".into()) };
-        if self.nothing_is_left(&ctrl) {
+        let records = self.records();
+        let Some(ctrl) = &records.ctrl else { return Some("no cluster was founded".into()) };
+        if self.nothing_is_left(ctrl) {
             return None;
         }
         let whole = self.options.lost_for_good == 0;

@@ -29,7 +29,7 @@ pub mod runs;
 pub mod shrink;
 
 pub use ghost::Witness;
-pub use options::{Fault, Options, Planned};
+pub use options::{Fault, Options, Pace, Planned};
 
 use crate::world::{
     etcd::Entry,
@@ -50,6 +50,8 @@ use protocol::{
 use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    rc::Rc,
+    sync::Arc,
 };
 
 /// What waits in the queue.
@@ -78,7 +80,7 @@ enum Happening {
 struct Call {
     process: u64,
     machine: usize,
-    uid: String,
+    uid: Rc<str>,
     lane: Lane,
     asked: Moment,
     effect: Effect,
@@ -126,7 +128,7 @@ impl Sim {
             })
             .collect();
         let policy = Policy {
-            timers: options.timers,
+            timers: options.pace.timers(),
             mode: options.mode,
             threshold: options.threshold,
             min_members: None,
@@ -264,7 +266,7 @@ impl Sim {
     }
 
     /// The records of the cluster that `cluster.json` names.
-    fn records(&self) -> Records {
+    fn records(&self) -> Arc<Records> {
         self.table.records(self.bucket.uid().unwrap_or_default())
     }
 

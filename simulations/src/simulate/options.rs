@@ -10,6 +10,30 @@ use protocol::{
 };
 use std::fmt;
 
+/// Whose windows are played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pace {
+    /// Those of drills: the most happens in the least events.
+    Quick,
+    /// Those that ship. Everything else lasts longer as well.
+    Production,
+}
+
+impl Pace {
+    /// Windows and periods.
+    pub const fn timers(self) -> Timers {
+        match self {
+            Self::Quick => Timers::QUICK,
+            Self::Production => Timers::PRODUCTION,
+        }
+    }
+
+    /// How much longer things last than with quick windows: as much as T_confirm does.
+    pub const fn stretch(self) -> u64 {
+        self.timers().confirm.0 / Timers::QUICK.confirm.0
+    }
+}
+
 /// What may go wrong. All of it keeps to the assumptions A1-A7 of protocol.md 1.3: the table is
 /// linearizable, what was fsynced stays, a terminated machine never runs again, attestations are true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -163,7 +187,7 @@ pub struct Options {
     /// Seats.
     pub members: usize,
     /// Windows and periods.
-    pub timers: Timers,
+    pub pace: Pace,
     /// What the agents may do by themselves.
     pub mode: Mode,
     /// From when on somebody leads.
@@ -190,8 +214,9 @@ impl Options {
         3 + usize::try_from(seed % 3).unwrap_or(0)
     }
 
-    /// The options of one seed.
-    pub fn drawn(seed: u64, members: usize, safety: u64) -> Self {
+    /// The options of one seed, `minutes` of quick windows long.
+    pub fn drawn(seed: u64, members: usize, pace: Pace, minutes: u64) -> Self {
+        let safety = minutes * 60_000;
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut rate = |most: u64| if rng.bool() { 0 } else { rng.u64(0..=most) };
         let rates = Rates {
@@ -209,21 +234,27 @@ impl Options {
         let threshold = if rng.u8(0..4) == 0 { Threshold::OneNth } else { Threshold::Quorum };
         let max_loss = (rng.u8(0..4) == 0).then(|| rng.u64(0..20));
         let writes = *rng.choice(&[500, 2_000, 10_000]).unwrap_or(&2_000);
+        let stretch = pace.stretch();
         let faults = faults(&mut rng, safety);
+        let slower = |planned: Planned| Planned {
+            at: planned.at * stretch,
+            lasting: planned.lasting * stretch,
+            ..planned
+        };
+        let faults = faults.into_iter().map(slower).collect();
         let spare = members - protocol::cluster::quorum(members);
         let lost_for_good = if rng.bool() { 0 } else { rng.usize(0..=spare) };
-        let timers = Timers::QUICK;
         Self {
             seed,
             members,
-            timers,
+            pace,
             mode,
             threshold,
             max_loss,
-            safety,
+            safety: safety * stretch,
             rates,
             latency,
-            writes,
+            writes: writes * stretch,
             faults,
             lost_for_good,
         }
@@ -270,9 +301,10 @@ impl fmt::Display for Options {
         let (least, most) = self.latency;
         writeln!(
             f,
-            "seed {}: {} members, {} s of faults, {:?}, threshold {:?}, max loss {:?}, {} lost for good",
+            "seed {}: {} members, {:?} windows, {} s of faults, {:?}, threshold {:?}, max loss {:?}, {} lost for good",
             self.seed,
             self.members,
+            self.pace,
             self.safety / 1000,
             self.mode,
             self.threshold,

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::world::{
     etcd::Store,
+    log::Log,
     machine::{Role, Service},
 };
 use protocol::{
@@ -100,7 +101,7 @@ impl Sim {
     // ------------------------------------------------------------ the table
 
     fn call_write(&mut self, uid: &str, change: &Change) -> Outcome {
-        let uid = match &change.record {
+        let uid = match &*change.record {
             RecordChange::Ctrl { before: None, after } => after.uid.clone(),
             RecordChange::Ctrl { .. } | RecordChange::Slot { .. } => uid.to_owned(),
         };
@@ -149,7 +150,7 @@ impl Sim {
             applied: store.commit as u64,
             revision: store.revision(),
             linearizable,
-            learner: !store.log.is_empty() && !store.voters().contains(&store.id),
+            learner: !store.log.is_empty() && !store.has_voter(store.id),
             alarms: Vec::new(),
             version: "3.5.30".to_owned(),
             check: check_at.and_then(|revision| store.check(revision)),
@@ -205,10 +206,9 @@ impl Sim {
         });
         let stores = leaders.filter_map(|at| self.machines[at].running()).map(|(_, store)| store);
         let mut listing = stores.filter_map(|store| {
-            let peers = store.peers();
-            let id = peers.iter().find(|peer| peer.peer_url == url)?.id;
+            let id = store.peers()?.iter().find(|peer| peer.peer_url == url)?.id;
             let base = Rc::clone(&store.base);
-            let (log, term, commit) = (Vec::new(), 0, 0);
+            let (log, term, commit) = (Log::default(), 0, 0);
             Some(Store { id, base, log, term, commit, ..store.clone() })
         });
         listing.next()

@@ -8,7 +8,7 @@
 
 use super::{Happening, Sim};
 use crate::world::{
-    etcd::{Entry, Peer, voters},
+    etcd::{Appended, Entry, Peer, voters},
     machine::{Role, Service},
 };
 use protocol::cluster::{ClusterId, MemberId, quorum};
@@ -24,8 +24,18 @@ pub(super) struct Message {
 }
 
 enum What {
-    Append { log: Rc<Vec<(u64, Entry)>>, commit: usize, base: Rc<Vec<u64>>, base_revision: u64 },
-    Ack { matched: usize },
+    /// What the leader's log has after the entry `before` (its index and term).
+    Append { before: (usize, u64), tail: Vec<(u64, Entry)>, commit: usize, base: Base },
+    /// How much of the leader's log the sender has; `None`: not what came before the append.
+    Ack { matched: Option<usize> },
+}
+
+/// What a cluster began with: the snapshot that goes before every log.
+#[derive(Clone)]
+struct Base {
+    keys: Rc<Vec<u64>>,
+    sum: u64,
+    revision: u64,
 }
 
 /// How long raft waits before it looks again, in milliseconds: about an election timeout.
@@ -69,13 +79,14 @@ impl Sim {
     /// Whether the leader on `machine` reaches a quorum that goes by its term.
     fn has_quorum(&self, machine: usize) -> bool {
         let Some((_, store)) = self.machines[machine].running() else { return false };
-        let all = store.voters();
-        let hears = |id: &&MemberId| {
-            let home = self.home(store.cluster, **id).filter(|at| self.linked(machine, *at));
+        let all =
+            || store.peers().into_iter().flat_map(|peers| peers.iter().filter(|p| !p.learner));
+        let hears = |peer: &&Peer| {
+            let home = self.home(store.cluster, peer.id).filter(|at| self.linked(machine, *at));
             let there = home.and_then(|at| self.machines[at].running());
             there.is_some_and(|(_, other)| other.term <= store.term)
         };
-        all.iter().filter(hears).count() >= quorum(all.len())
+        all().filter(hears).count() >= quorum(all().count())
     }
 
     /// Whether a linearizable read through `machine`'s member comes back now.
@@ -83,8 +94,8 @@ impl Sim {
         let Some(leader) = self.live_leader(machine) else { return false };
         let Some((_, store)) = self.machines[leader].running() else { return false };
         let mine = self.machines[machine].running().map(|(_, store)| store);
-        let learner = mine.is_none_or(|mine| !store.voters().contains(&mine.id));
-        let settled = store.commit > 0 && store.log[store.commit - 1].0 == store.term;
+        let learner = mine.is_none_or(|mine| !store.has_voter(mine.id));
+        let settled = store.commit > 0 && store.log.term(store.commit) == store.term;
         settled && !learner && self.has_quorum(leader)
     }
 
@@ -156,7 +167,7 @@ impl Sim {
     /// Appends an entry to a leader's log and sends it to everybody; its index.
     pub(super) fn propose(&mut self, leader: usize, entry: Entry) -> usize {
         let Some(store) = &mut self.machines[leader].dir_mut().member else { return 0 };
-        store.log.push((store.term, entry));
+        store.log.push(store.term, entry);
         let index = store.log.len();
         self.appended(leader);
         self.broadcast(leader);
@@ -173,11 +184,9 @@ impl Sim {
             return false;
         };
         let (cluster, from, term) = (store.cluster, store.id, store.term);
-        let (log, commit) = (Rc::new(store.log.clone()), store.commit);
-        let (base, base_revision) = (Rc::clone(&store.base), store.base_revision);
-        let peers = store.peers();
+        let (last, commit) = (store.log.len(), store.commit);
+        let peers = store.peers().into_iter().flat_map(|peers| peers.iter());
         let behind: Vec<(usize, MemberId)> = peers
-            .iter()
             .filter(|peer| peer.id != from)
             .filter_map(|peer| Some((self.home(cluster, peer.id)?, peer.id)))
             .filter(|(home, id)| {
@@ -186,16 +195,29 @@ impl Sim {
                     let follows = etcd.role == Role::Follower(Some(from)) && store.term == term;
                     follows && store.commit == commit
                 });
-                acked.get(id) != Some(&log.len()) || !knows
+                acked.get(id) != Some(&last) || !knows
             })
             .filter(|(home, _)| self.linked(leader, *home))
             .collect();
-        for (home, to) in &behind {
-            let (log, base) = (Rc::clone(&log), Rc::clone(&base));
-            let what = What::Append { log, commit, base, base_revision };
-            self.send(*home, Message { cluster, from, to: *to, term, what });
+        let base = Base {
+            keys: Rc::clone(&store.base),
+            sum: store.base_sum,
+            revision: store.base_revision,
+        };
+        let appends: Vec<(usize, Message)> = behind
+            .into_iter()
+            .map(|(home, to)| {
+                let index = acked.get(&to).copied().unwrap_or(0);
+                let (before, tail) = ((index, store.log.term(index)), store.log.after(index));
+                let what = What::Append { before, tail, commit, base: base.clone() };
+                (home, Message { cluster, from, to, term, what })
+            })
+            .collect();
+        let any = !appends.is_empty();
+        for (home, message) in appends {
+            self.send(home, message);
         }
-        !behind.is_empty()
+        any
     }
 
     fn send(&mut self, to: usize, message: Message) {
@@ -212,12 +234,17 @@ impl Sim {
             return;
         }
         match what {
-            What::Append { log, commit, base, base_revision } => {
+            What::Append { before, tail, commit, base } => {
                 let Some(store) = &mut self.machines[to].dir_mut().member else { return };
                 if store.log.is_empty() {
-                    (store.base, store.base_revision) = (base, base_revision);
+                    (store.base, store.base_sum) = (base.keys, base.sum);
+                    store.base_revision = base.revision;
                 }
-                let Some(matched) = store.append(term, &log, commit) else { return };
+                let matched = match store.append(term, before, &tail, commit) {
+                    Appended::Stale => return,
+                    Appended::Gap => None,
+                    Appended::UpTo(index) => Some(index),
+                };
                 self.follow(to, Some(from));
                 self.appended(to);
                 self.applied(to);
@@ -234,8 +261,13 @@ impl Sim {
                 }
                 if let Some(Service { role: Role::Leader(acked), .. }) = &mut self.machines[to].etcd
                 {
-                    let known = acked.entry(from).or_default();
-                    *known = matched.max(*known);
+                    match matched {
+                        Some(index) => {
+                            let known = acked.entry(from).or_default();
+                            *known = index.max(*known);
+                        }
+                        None => _ = acked.remove(&from),
+                    }
                 }
                 self.commit(to);
             }
@@ -256,15 +288,15 @@ impl Sim {
                 |index: usize| all.iter().filter(|id| has(id, index)).count() >= quorum(all.len());
             // an entry of an earlier term is committed only with one of this term (Raft 5.4.2)
             let next = store.commit + 1;
-            let own = (next..=store.log.len()).find(|at| store.log[at - 1].0 == store.term);
+            let own = (next..=store.log.len()).find(|at| store.log.term(*at) == store.term);
             if !own.is_some_and(counted) {
                 break;
             }
-            let (cluster, entry) = (store.cluster, store.log[next - 1].clone());
+            let cluster = store.cluster;
             if let Some(store) = &mut self.machines[leader].dir_mut().member {
                 store.commit = next;
             }
-            self.committed(leader, cluster, next, entry);
+            self.committed(leader, cluster, next);
             moved = true;
         }
         if moved {
@@ -276,10 +308,7 @@ impl Sim {
 
     /// A member that applies its own removal ends.
     fn applied(&mut self, machine: usize) {
-        let gone = self.machines[machine].running().is_some_and(|(_, store)| {
-            let all = store.peers();
-            !all.is_empty() && all.iter().all(|peer| peer.id != store.id)
-        });
+        let gone = self.machines[machine].running().is_some_and(|(_, store)| store.is_left_out());
         if gone {
             self.machines[machine].etcd = None;
             let name = self.machines[machine].instance.0.clone();
@@ -291,7 +320,7 @@ impl Sim {
     /// Proposes a membership through `leader` unless one is on its way; its index.
     pub(super) fn propose_members(&mut self, leader: usize, peers: Vec<Peer>) -> Option<usize> {
         let (_, store) = self.machines[leader].running()?;
-        let settled = store.configs().all(|(index, _)| index <= store.commit);
+        let settled = store.log.config(store.log.len()).is_none_or(|(at, _)| at <= store.commit);
         let fits = !voters(&peers).is_empty();
         (settled && fits).then(|| self.propose(leader, Entry::Members(Rc::new(peers))))
     }

@@ -7,6 +7,7 @@ use super::{
 use crate::world::{
     etcd::{Peer, Store},
     machine::{Role, Service},
+    stores::Content,
 };
 use protocol::{
     cluster::{Digest, MemberId, member_id},
@@ -64,11 +65,7 @@ impl Sim {
     /// Spoilt data, and data whose own log leaves the member out: etcd panics on a copy of it.
     fn refuses_copies(&self, machine: usize) -> bool {
         let dir = self.machines[machine].dir();
-        let left_out = dir.member.as_ref().is_some_and(|store| {
-            let peers = store.peers();
-            !peers.is_empty() && peers.iter().all(|peer| peer.id != store.id)
-        });
-        dir.spoiled || left_out
+        dir.spoiled || dir.member.as_ref().is_some_and(Store::is_left_out)
     }
 
     fn exchange(&mut self, process: u64, vote: Option<&Vote>) -> Outcome {
@@ -125,13 +122,14 @@ impl Sim {
             return Outcome::Failed(Failure { kind: FailureKind::NoSpace, text });
         }
         let Some(object) = &plan.source.object else { return bad("the plan names no snapshot") };
-        let Some(keys) = self.bucket.sound(&object.sha256) else {
+        let Some(content) = self.bucket.sound(&object.sha256) else {
             return bad("the snapshot is damaged");
         };
         let url = &self.machines[machine].peer_url;
         let founded = Store::founded(url, &plan.initial_cluster(), &plan.token);
         let base_revision = plan.agreed_revision();
-        let store = Store { base: Rc::clone(keys), base_revision, ..founded };
+        let (base, base_sum) = (Rc::clone(&content.keys), content.sum);
+        let store = Store { base, base_sum, base_revision, ..founded };
         if store.cluster != plan.cluster_id() {
             self.broke("S10: etcd derives another cluster id than the plan".to_owned());
         }
@@ -151,15 +149,15 @@ impl Sim {
         let Some(store) = here.dir().member.as_ref().filter(|_| runs || salvage) else {
             return unavailable("etcd does not answer");
         };
-        let (keys, revision) = (store.keys(), store.revision());
-        let content = format!("{:?}/{revision}/{keys:?}", store.cluster);
+        let (keys, revision, sum) = (store.keys(), store.revision(), store.sum());
+        let content = format!("{:?}/{revision}/{sum:016x}", store.cluster);
         let sha256 = Digest::of(content.as_bytes());
         let manifest = Manifest {
             uid: uid.to_owned(),
             inc,
             data: format!("inc/{inc}/data/{}.db", sha256.short()),
             sha256,
-            size: content.len() as u64,
+            size: 8 * keys.len() as u64,
             revision,
             live_keys: Some(keys.len() as u64),
             check: None,
@@ -171,7 +169,11 @@ impl Sim {
             reason,
         };
         self.saved(&manifest);
-        self.bucket.put_snapshot(self.now, &manifest, keys);
+        self.bucket.put_snapshot(
+            self.now,
+            &manifest,
+            Content { keys: keys.into(), sum, sound: true },
+        );
         Outcome::Saved(manifest)
     }
 
@@ -183,7 +185,10 @@ impl Sim {
         let Some((leader, store)) = store else {
             return Deferred::Ready(unavailable("etcd has no leader"));
         };
-        let (cluster, term, mut peers) = (store.cluster, store.term, (*store.peers()).clone());
+        let Some(peers) = store.peers() else {
+            return Deferred::Ready(unavailable("etcd has no members"));
+        };
+        let (cluster, term, mut peers) = (store.cluster, store.term, (**peers).clone());
         let then = match &effect {
             Effect::ListMembers => {
                 let listed = peers.iter().map(|peer| self.listed(peer)).collect();

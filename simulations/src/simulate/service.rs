@@ -9,7 +9,6 @@ use protocol::{
     observation::InAttempt,
     registry::{Ctrl, Evidence, Fence, Phase, Records, SlotRecord},
 };
-use std::collections::BTreeSet;
 
 impl Sim {
     // ------------------------------------------------------------ seats
@@ -90,7 +89,7 @@ impl Sim {
     /// S20: who sees a quorum promises nothing to a guarded attempt.
     pub(super) fn check_asked(&mut self, agent: usize, effect: &Effect) {
         let agent = &self.agents[agent];
-        let guarded = agent.read.as_ref().is_some_and(Ctrl::is_guarded);
+        let guarded = agent.ctrl().is_some_and(Ctrl::is_guarded);
         let marker = self.machines[agent.machine].memory().marker;
         let Effect::Mark(wanted) = effect else { return };
         if guarded && agent.saw_quorum && marker < Some(*wanted) {
@@ -108,7 +107,7 @@ impl Sim {
                 same && *decision == Decision::Aborted
             });
             let reads = self.agents.iter().find(|agent| agent.machine == machine);
-            let present = reads.and_then(|agent| agent.read.as_ref()).map(|ctrl| ctrl.inc);
+            let present = reads.and_then(|agent| agent.ctrl()).map(|ctrl| ctrl.inc);
             if !called_off || present != Some(marker.inc) {
                 self.broke(format!(
                     "S6: {} takes back its promise to attempt {}",
@@ -142,7 +141,8 @@ impl Sim {
         if memory.marker.is_some_and(|marker| marker.inc >= ran.inc) || memory.retired >= ran.inc {
             self.broke(format!("S6: {name} starts what it promised not to run"));
         }
-        let ctrl = self.records().ctrl;
+        let records = self.records();
+        let ctrl = &records.ctrl;
         if ctrl.as_ref().is_none_or(|ctrl| ctrl.inc < ran.inc) {
             self.broke(format!("S10: {name} starts incarnation {} before its commit", ran.inc));
         }
@@ -160,7 +160,7 @@ impl Sim {
             self.broke(format!("S14: {name} lets clients in before the opening"));
         }
         let read = self.agents.iter().find(|agent| agent.machine == machine);
-        if read.and_then(|agent| agent.read.as_ref()).is_some_and(|read| read.inc > ran.inc) {
+        if read.and_then(|agent| agent.ctrl()).is_some_and(|read| read.inc > ran.inc) {
             self.broke(format!("S11: {name} starts an incarnation that it knows to be over"));
         }
         let twice = (0..self.machines.len())
@@ -180,8 +180,9 @@ impl Sim {
 
     /// S17: etcd's members change only within the operation that is on record.
     pub(super) fn check_membership(&mut self, effect: &Effect) {
-        let ctrl = self.records().ctrl;
-        let begun = ctrl.as_ref().is_some_and(|ctrl| ctrl.op.is_some());
+        let records = self.records();
+        let ctrl = records.ctrl.as_ref();
+        let begun = ctrl.is_some_and(|ctrl| ctrl.op.is_some());
         let over = ctrl.is_some_and(|ctrl| ctrl.intent.is_none());
         let adds = matches!(effect, Effect::AddLearner { .. } | Effect::Promote(_));
         if !begun && adds {
@@ -194,8 +195,9 @@ impl Sim {
     /// S14: clients reach an incarnation only once it was opened.
     pub(super) fn check_client(&mut self, door: usize) {
         let Some((_, store)) = self.machines[door].running() else { return };
-        let ctrl = self.records().ctrl;
-        let opened = ctrl.as_ref().is_some_and(|ctrl| self.ghost.opened.contains(&ctrl.inc));
+        let records = self.records();
+        let ctrl = records.ctrl.as_ref();
+        let opened = ctrl.is_some_and(|ctrl| self.ghost.opened.contains(&ctrl.inc));
         if ctrl.is_some_and(|ctrl| ctrl.cluster_id == Some(store.cluster) && !opened) {
             self.broke("S14: a client is served before the opening".to_owned());
         }
@@ -213,7 +215,7 @@ impl Sim {
         let Some(inc) = self.ghost.incarnation(cluster) else { return };
         let shown = self.ghost.shown.entry(inc).or_default();
         *shown = (*shown).max(revision);
-        let present = self.records().ctrl.map_or(0, |ctrl| ctrl.inc);
+        let present = self.records().ctrl.as_ref().map_or(0, |ctrl| ctrl.inc);
         if inc < present {
             self.ghost.saw("acknowledged after the end");
             let name = self.machines[leader].instance.0.clone();
@@ -246,42 +248,37 @@ impl Sim {
     /// S1: of an incarnation that is over, no configuration has a quorum of members that run, or
     /// could start without asking the stores.
     pub(super) fn check_old_quorum(&mut self) {
-        let present = self.records().ctrl.map_or(0, |ctrl| ctrl.inc);
-        let mut found = None;
-        for (inc, clusters) in self.ghost.clusters.range(..present) {
-            for cluster in clusters {
-                let alive: Vec<(MemberId, Vec<Vec<MemberId>>)> = self
-                    .machines
-                    .iter()
-                    .filter(|machine| !machine.terminated)
-                    .filter_map(|machine| {
-                        let store = machine.dir().member.as_ref()?;
-                        let runs = machine.etcd.is_some() || machine.starts_alone() == Some(*inc);
-                        let here = runs && store.cluster == *cluster;
-                        here.then(|| (store.id, configs_in_force(store)))
-                    })
-                    .collect();
-                let ids: BTreeSet<MemberId> = alive.iter().map(|(id, _)| *id).collect();
-                let mut configs = alive.iter().flat_map(|(_, configs)| configs);
-                let lives = configs.any(|config| {
-                    config.iter().filter(|id| ids.contains(id)).count() >= quorum(config.len())
-                });
-                if lives {
-                    found = Some(*inc);
-                }
-            }
-        }
-        if let Some(inc) = found {
-            self.broke(format!(
-                "S1: incarnation {inc} still has a quorum beside incarnation {present}"
-            ));
+        let present = self.records().ctrl.as_ref().map_or(0, |ctrl| ctrl.inc);
+        let alive: Vec<(u64, &Store)> = self
+            .machines
+            .iter()
+            .filter(|machine| !machine.terminated)
+            .filter_map(|machine| {
+                let store = machine.dir().member.as_ref()?;
+                let inc = self.ghost.incarnation(store.cluster).filter(|inc| *inc < present)?;
+                let runs = machine.etcd.is_some() || machine.starts_alone() == Some(inc);
+                runs.then_some((inc, store))
+            })
+            .collect();
+        let lives = |config: &Vec<MemberId>, cluster: ClusterId| {
+            let here = |id: &&MemberId| {
+                alive.iter().any(|(_, store)| store.cluster == cluster && store.id == **id)
+            };
+            config.iter().filter(here).count() >= quorum(config.len())
+        };
+        let found = alive.iter().find(|(_, store)| {
+            configs_in_force(store).iter().any(|config| lives(config, store.cluster))
+        });
+        if let Some((inc, _)) = found {
+            let text = format!("S1: incarnation {inc} still has a quorum beside {present}");
+            self.broke(text);
         }
     }
 }
 
 /// What a member goes by now, and what it would once its log is committed.
 fn configs_in_force(store: &Store) -> Vec<Vec<MemberId>> {
-    let later = store.configs().filter(|(index, _)| *index > store.commit);
+    let later = store.log.configs().filter(|(index, _)| *index > store.commit);
     let later = later.map(|(_, peers)| voters(peers));
     let all = [store.voters()].into_iter().chain(later);
     all.filter(|config| !config.is_empty()).collect()

@@ -42,7 +42,8 @@ impl Sim {
 
     /// The attempt that waits for an operator's consent.
     pub(super) fn question(&self) -> Option<u64> {
-        let ctrl = self.records().ctrl?;
+        let records = self.records();
+        let ctrl = records.ctrl.as_ref()?;
         matches!(ctrl.parked, Some(Parked::Approval(_))).then_some(ctrl.attempt)
     }
 

@@ -5,6 +5,7 @@
 //! force has it durably, a configuration counts from its commit on, and a snapshot holds what the
 //! member has applied, which may be less than its log (protocol.md 1.4, "Why (ii)").
 
+use super::log::Log;
 use protocol::{
     cluster::{ClusterId, MemberId, cluster_id, member_id},
     observation::{Check, LogSummary},
@@ -33,7 +34,7 @@ pub struct Peer {
     pub learner: bool,
 }
 
-/// What a data dir's `member` holds. Indexes count from 1; `log[i - 1]` is entry i.
+/// What a data dir's `member` holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// Whose cluster it is.
@@ -44,8 +45,10 @@ pub struct Store {
     pub base_revision: u64,
     /// The keys it was restored with, in the order of their writing.
     pub base: Rc<Vec<u64>>,
-    /// Terms and entries.
-    pub log: Vec<(u64, Entry)>,
+    /// A digest of those keys.
+    pub base_sum: u64,
+    /// What it was told since.
+    pub log: Log,
     /// The highest term it has seen.
     pub term: u64,
     /// How much of the log it knows to be committed, and has applied.
@@ -59,34 +62,40 @@ impl Store {
         let peers: Vec<Peer> = urls
             .map(|url| Peer { id: member_id(url, token), peer_url: url.to_owned(), learner: false })
             .collect();
+        let cluster = cluster_id(peers.iter().map(|peer| peer.id));
+        let mut log = Log::default();
+        log.push(1, Entry::Members(Rc::new(peers)));
         Self {
-            cluster: cluster_id(peers.iter().map(|peer| peer.id)),
+            cluster,
             id: member_id(url, token),
             base_revision: 1,
             base: Rc::default(),
-            log: vec![(1, Entry::Members(Rc::new(peers)))],
+            base_sum: 0,
+            log,
             term: 1,
             commit: 1, // etcd commits its bootstrap configuration at once
         }
     }
 
-    /// The configurations in the log, each with its index.
-    pub fn configs(&self) -> impl DoubleEndedIterator<Item = (usize, &Rc<Vec<Peer>>)> {
-        self.log.iter().enumerate().filter_map(|(at, (_, entry))| match entry {
-            Entry::Members(peers) => Some((at + 1, peers)),
-            Entry::Blank | Entry::Put(_) => None,
-        })
-    }
-
     /// The membership in force: the last that is known to be committed.
-    pub fn peers(&self) -> Rc<Vec<Peer>> {
-        let known = self.configs().rev().find(|(index, _)| *index <= self.commit);
-        known.map(|(_, peers)| Rc::clone(peers)).unwrap_or_default()
+    pub fn peers(&self) -> Option<&Rc<Vec<Peer>>> {
+        self.log.config(self.commit).map(|(_, peers)| peers)
     }
 
     /// The voters in force.
     pub fn voters(&self) -> Vec<MemberId> {
-        voters(&self.peers())
+        self.peers().map(|peers| voters(peers)).unwrap_or_default()
+    }
+
+    /// Whether `id` is a voter in force.
+    pub fn has_voter(&self, id: MemberId) -> bool {
+        let mut peers = self.peers().into_iter().flat_map(|peers| peers.iter());
+        peers.any(|peer| peer.id == id && !peer.learner)
+    }
+
+    /// Whether the membership in force leaves this member out.
+    pub fn is_left_out(&self) -> bool {
+        self.peers().is_some_and(|peers| peers.iter().all(|peer| peer.id != self.id))
     }
 
     /// The writes it has applied, oldest first.
@@ -96,30 +105,31 @@ impl Store {
 
     fn keys_up_to(&self, revision: u64) -> Vec<u64> {
         let count = usize::try_from(revision.saturating_sub(self.base_revision));
-        let puts = self.log.iter().take(self.commit).filter_map(|(_, entry)| match entry {
-            Entry::Put(number) => Some(*number),
-            Entry::Blank | Entry::Members(_) => None,
-        });
-        self.base.iter().copied().chain(puts.take(count.unwrap_or(usize::MAX))).collect()
+        let puts = self.log.writes(self.commit).take(count.unwrap_or(usize::MAX));
+        self.base.iter().copied().chain(puts).collect()
+    }
+
+    /// A digest of the writes it has applied.
+    pub fn sum(&self) -> u64 {
+        self.base_sum ^ self.log.sum(self.commit)
     }
 
     /// The revision of what it has applied.
     pub fn revision(&self) -> u64 {
-        let applied = self.log.iter().take(self.commit);
-        self.base_revision
-            + applied.filter(|(_, entry)| matches!(entry, Entry::Put(_))).count() as u64
+        self.base_revision + self.log.puts(self.commit)
     }
 
-    /// Term and index of its last entry: what elections go by.
+    /// What elections go by: term and index of its last entry.
     pub fn last(&self) -> (u64, usize) {
-        (self.log.last().map_or(0, |(term, _)| *term), self.log.len())
+        (self.log.term(self.log.len()), self.log.len())
     }
 
     /// What our reader would say of it. Which configurations may be active: the one in force, the one
     /// just before it unless that came with the first, and each later one (protocol.md 1.4).
     pub fn summary(&self) -> LogSummary {
-        let all: Vec<(usize, Vec<MemberId>)> =
-            self.configs().map(|(index, peers)| (index, voters(peers))).collect();
+        let mut all: Vec<(usize, Vec<MemberId>)> =
+            self.log.configs().map(|(index, peers)| (index, voters(peers))).collect();
+        all.reverse();
         let in_force = all.iter().rposition(|(index, _)| *index <= self.commit).unwrap_or(0);
         let first = in_force.saturating_sub(1);
         let mut configs: Vec<Vec<MemberId>> = Vec::new();
@@ -149,22 +159,45 @@ impl Store {
         Some(Check { revision, hash_kv, live_keys: keys.len() as u64 })
     }
 
-    /// Takes a leader's log as it was when it was sent; how much of it this member now has, or `None`
-    /// if the message is of an older term.
-    pub fn append(&mut self, term: u64, log: &[(u64, Entry)], commit: usize) -> Option<usize> {
+    /// Takes what a leader's log had after the entry `before` (its index and term) when it was sent.
+    pub fn append(
+        &mut self,
+        term: u64,
+        before: (usize, u64),
+        tail: &[(u64, Entry)],
+        commit: usize,
+    ) -> Appended {
         if term < self.term {
-            return None;
+            return Appended::Stale;
         }
         self.term = term;
-        let same = self.log.iter().zip(log).take_while(|(mine, theirs)| mine.0 == theirs.0).count();
-        if same < log.len() {
-            // an entry of another term gives way, with all that follow it
-            self.log.truncate(same);
-            self.log.extend_from_slice(&log[same..]);
+        let (index, its) = before;
+        if index > self.log.len() || self.log.term(index) != its {
+            return Appended::Gap;
         }
-        self.commit = self.commit.max(commit.min(log.len()));
-        Some(log.len())
+        for (at, (term, entry)) in (index + 1..).zip(tail) {
+            if at <= self.log.len() && self.log.term(at) == *term {
+                continue;
+            }
+            // an entry of another term gives way, with all that follow it
+            self.log.truncate(at - 1);
+            self.log.push(*term, entry.clone());
+        }
+        let matched = index + tail.len();
+        self.commit = self.commit.max(commit.min(matched));
+        Appended::UpTo(matched)
     }
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It is of an older term than the member's.
+    Stale,
+    /// The member lacks what comes before it.
+    Gap,
+    /// The member has the leader's log up to here.
+    UpTo(usize),
 }
 
 /// The voters of a membership, sorted.

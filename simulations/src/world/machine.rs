@@ -10,7 +10,7 @@ use protocol::{
     observation::{Answer, Belongs, Data, InAttempt, LogState, Look, Memory, Process, Ran, Status},
     time::Moment,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A data volume's content.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +93,8 @@ pub struct Machine {
     pub full: bool,
     /// Its clock.
     pub clock: Clock,
+    /// What the last look showed of the disks: most looks show the same.
+    shown: Option<(Arc<Data>, Arc<Memory>)>,
 }
 
 impl Machine {
@@ -115,6 +117,7 @@ impl Machine {
             cut_from_bucket: false,
             full: false,
             clock,
+            shown: None,
         }
     }
 
@@ -150,17 +153,28 @@ impl Machine {
     }
 
     /// One look; `status` is what etcd answers to a probe.
-    pub fn look(&self, status: Option<Status>) -> Look {
-        let dir = self.dir();
-        let log = match &dir.member {
-            Some(store) => LogState::Present { cluster_id: store.cluster, member_id: store.id },
-            None => LogState::Missing,
+    pub fn look(&mut self, status: Option<Status>) -> Look {
+        let (data, memory) = match self.shown.take().filter(|shown| self.shows(shown)) {
+            Some(same) => same,
+            None => (self.data().into(), self.memory().into()),
         };
         let process = match &self.etcd {
             Some(etcd) => Process::Running { quarantined: etcd.quarantined },
             None => Process::Stopped,
         };
-        let data = Data {
+        let etcd = status.map_or(Answer::Silent, Answer::Status);
+        self.shown = Some((Arc::clone(&data), Arc::clone(&memory)));
+        Look { process, etcd, data, memory }
+    }
+
+    /// What is at the data dir, as an agent sees it.
+    pub fn data(&self) -> Data {
+        let dir = self.dir();
+        let log = match &dir.member {
+            Some(store) => LogState::Present { cluster_id: store.cluster, member_id: store.id },
+            None => LogState::Missing,
+        };
+        Data {
             fs: Some(dir.fs.clone()),
             writable: true,
             log,
@@ -168,9 +182,27 @@ impl Machine {
             restored: dir.restored.keys().cloned().collect(),
             // without a member in place the note is of nothing
             belongs: dir.belongs.clone().filter(|_| dir.member.is_some()),
+        }
+    }
+
+    /// Whether a look would show the same of the disks again.
+    fn shows(&self, (data, memory): &(Arc<Data>, Arc<Memory>)) -> bool {
+        let (dir, root) = (self.dir(), &self.root);
+        let log = match &data.log {
+            LogState::Present { cluster_id, member_id } => Some((*cluster_id, *member_id)),
+            LogState::Missing | LogState::Unreadable(_) => None,
         };
-        let etcd = status.map_or(Answer::Silent, Answer::Status);
-        Look { process, etcd, data, memory: self.memory() }
+        let member = dir.member.as_ref().map(|store| (store.cluster, store.id));
+        log == member
+            && data.fs.as_ref() == Some(&dir.fs)
+            && data.swap == dir.swap
+            && data.restored.iter().eq(dir.restored.keys())
+            && data.belongs.as_ref() == dir.belongs.as_ref().filter(|_| member.is_some())
+            && memory.marker == root.marker.max(dir.marker)
+            && (memory.retired, memory.opened, memory.slot)
+                == (root.retired, root.opened, root.slot)
+            && memory.uid == root.uid
+            && memory.ran == root.ran
     }
 
     /// The boot rule as protocol.md 1.4 has it, said once more in its own words: may this machine's

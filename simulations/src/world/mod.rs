@@ -9,5 +9,6 @@
 )]
 
 pub mod etcd;
+pub mod log;
 pub mod machine;
 pub mod stores;

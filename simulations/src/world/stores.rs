@@ -10,13 +10,13 @@ use protocol::{
     vote::Vote,
     wire,
 };
-use std::{collections::BTreeMap, rc::Rc};
+use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 
 /// The rows of one uid, and how they read.
 #[derive(Clone, Debug, Default)]
 struct Rows {
     table: wire::Table,
-    read: Option<Records>,
+    read: Option<Arc<Records>>,
 }
 
 /// The lock table.
@@ -28,9 +28,9 @@ pub struct LockTable {
 
 impl LockTable {
     /// One consistent read.
-    pub fn records(&self, uid: &str) -> Records {
+    pub fn records(&self, uid: &str) -> Arc<Records> {
         let read = self.clusters.get(uid).and_then(|rows| rows.read.clone());
-        read.unwrap_or_else(|| Records { ctrl: None, slots: Vec::new() })
+        read.unwrap_or_else(|| Records { ctrl: None, slots: Vec::new() }.into())
     }
 
     /// A tag for a write, as the driver makes one: its repetitions bear the same.
@@ -46,7 +46,7 @@ impl LockTable {
         let written = rows.table.write(&wire);
         if written == Written::Applied {
             let read = wire::parse_records(rows.table.read());
-            rows.read = Some(read.expect("what the core wrote can be read"));
+            rows.read = Some(read.expect("what the core wrote can be read").into());
         }
         written
     }
@@ -57,6 +57,8 @@ impl LockTable {
 pub struct Content {
     /// Its keys, oldest first.
     pub keys: Rc<Vec<u64>>,
+    /// A digest of them.
+    pub sum: u64,
     /// It can be read and is whole.
     pub sound: bool,
 }
@@ -120,8 +122,7 @@ impl Bucket {
     }
 
     /// Publishes a snapshot: data first, then its manifest.
-    pub fn put_snapshot(&mut self, at: u64, manifest: &Manifest, keys: Vec<u64>) {
-        let content = Content { keys: Rc::new(keys), sound: true };
+    pub fn put_snapshot(&mut self, at: u64, manifest: &Manifest, content: Content) {
         self.contents.entry(manifest.sha256).or_insert(content);
         self.manifests.entry(manifest.key()).or_insert_with(|| (at, manifest.clone()));
     }
@@ -135,7 +136,7 @@ impl Bucket {
     }
 
     /// Data that can be read.
-    pub fn sound(&self, sha256: &Digest) -> Option<&Rc<Vec<u64>>> {
-        self.contents.get(sha256).filter(|content| content.sound).map(|content| &content.keys)
+    pub fn sound(&self, sha256: &Digest) -> Option<&Content> {
+        self.contents.get(sha256).filter(|content| content.sound)
     }
 }
