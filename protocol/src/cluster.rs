@@ -109,7 +109,15 @@ impl Digest {
 
     /// The first 12 hexadecimal digits, as keys and directory names carry it.
     pub fn short(&self) -> String {
-        alloc::format!("{self}").chars().take(12).collect()
+        self.hex().iter().take(12).map(|digit| char::from(*digit)).collect()
+    }
+
+    fn hex(&self) -> [u8; 64] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        core::array::from_fn(|at| {
+            let byte = self.0[at / 2];
+            DIGITS[usize::from(if at % 2 == 0 { byte >> 4 } else { byte & 0xf })]
+        })
     }
 }
 
@@ -123,7 +131,7 @@ fn hex_digit(digit: u8) -> Option<u8> {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(core::str::from_utf8(&self.hex()).unwrap_or_default())
     }
 }
 impl fmt::Debug for Digest {

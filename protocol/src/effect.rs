@@ -32,6 +32,11 @@ pub enum Lane {
     Etcd,
 }
 
+impl Lane {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 6;
+}
+
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {

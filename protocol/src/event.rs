@@ -54,7 +54,7 @@ pub enum Outcome {
         uid: String,
     },
     /// `Exchange`: the votes that could be read, whether mine was written.
-    Votes(Vec<Vote>),
+    Votes(Vec<Arc<Vote>>),
     /// `Look`.
     Looked(Look),
     /// Machine effects: it is done and durable.

@@ -20,6 +20,7 @@ use crate::{
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     vec::Vec,
 };
 
@@ -36,7 +37,7 @@ pub struct Book {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Heard {
-    vote: Vote,
+    vote: Arc<Vote>,
     /// We saw its number rise since our last outage.
     risen: bool,
     /// When it last rose.
@@ -60,7 +61,7 @@ pub enum Verdict {
 
 impl Book {
     /// Takes one successful read of the votes, begun at `asked`.
-    pub fn record(&mut self, asked: Moment, votes: &[Vote], timers: &Timers) {
+    pub fn record(&mut self, asked: Moment, votes: &[Arc<Vote>], timers: &Timers) {
         if self.read_at.is_none_or(|before| asked.since(before) > timers.gap) {
             self.forget_freshness(asked);
             self.reading_since = Some(asked);
@@ -88,11 +89,11 @@ impl Book {
         }
     }
 
-    fn hear(&mut self, asked: Moment, vote: &Vote) {
+    fn hear(&mut self, asked: Moment, vote: &Arc<Vote>) {
         let Some(heard) = self.heard.get_mut(&vote.slot) else {
             let failing_since = None;
             let first = Heard {
-                vote: vote.clone(),
+                vote: Arc::clone(vote),
                 risen: false,
                 risen_at: asked,
                 failing_since,
@@ -109,7 +110,7 @@ impl Book {
         if !same_voice {
             // a new process: its first vote may be as old as the bucket, so it must rise first
             *heard = Heard {
-                vote: vote.clone(),
+                vote: Arc::clone(vote),
                 risen: false,
                 risen_at: asked,
                 failing_since: None,
@@ -118,7 +119,7 @@ impl Book {
             return;
         }
         let moved = heard.vote.inc != vote.inc;
-        heard.vote = vote.clone();
+        heard.vote = Arc::clone(vote);
         heard.risen = true;
         heard.risen_at = asked;
         heard.failing_since = match (vote.health.is_failure(), heard.failing_since) {
@@ -136,7 +137,7 @@ impl Book {
 
     /// The last vote of `slot` ever read, however old.
     pub fn last(&self, slot: Slot) -> Option<&Vote> {
-        self.heard.get(&slot).map(|heard| &heard.vote)
+        self.heard.get(&slot).map(|heard| &*heard.vote)
     }
 
     /// For how long the vote of `slot` was seen not to change; for a claim (protocol.md 1.4). It ends
@@ -287,8 +288,8 @@ mod tests {
 
     const TIMERS: Timers = Timers::PRODUCTION;
 
-    fn vote(slot: u8, seq: u64, health: Health) -> Vote {
-        Vote {
+    fn vote(slot: u8, seq: u64, health: Health) -> Arc<Vote> {
+        Arc::new(Vote {
             slot: Slot(slot),
             instance: Instance("i".into()),
             nonce: Nonce("n".into()),
@@ -298,7 +299,7 @@ mod tests {
             quarantined: false,
             revision: 0,
             manifest: None,
-        }
+        })
     }
 
     #[test]
@@ -337,7 +338,10 @@ mod tests {
     #[test]
     fn the_highest_revision_is_never_forgotten_and_nonsense_never_believed() {
         let mut book = Book::default();
-        let said = |seq, revision| Vote { revision, ..vote(0, seq, Health::Healthy) };
+        let said = |seq, revision| {
+            let vote = vote(0, seq, Health::Healthy);
+            Arc::new(Vote { revision, ..(*vote).clone() })
+        };
         book.record(Moment(0), &[said(1, 900)], &TIMERS);
         book.record(Moment(5_000), &[said(2, 0)], &TIMERS);
         assert_eq!(book.highest_revision(), 900, "a restarted agent knows less");

@@ -12,7 +12,10 @@ use protocol::{
     vote::Vote,
     wire::{Keys, encode_plan, encode_vote, parse_manifest, parse_plan, parse_vote},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Manifests read per catalogue beside those that are pointed to: the newest by name. A restore needs the first few.
 const MANIFESTS_MAX: usize = 32;
@@ -37,7 +40,7 @@ impl Hands {
                 read => Ok(read.map_err(store_failed)?),
             };
             match object.and_then(|object| vote_of(slot, object.as_ref())) {
-                Ok(vote) => votes.extend(vote),
+                Ok(vote) => votes.extend(vote.map(Arc::new)),
                 Err(why) => drop(unreadable.insert(slot, why)),
             }
         }

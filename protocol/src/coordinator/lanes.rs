@@ -14,7 +14,7 @@ use alloc::collections::BTreeMap;
 /// All lanes of one agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Lanes {
-    busy: BTreeMap<Lane, Effect>,
+    busy: [Option<Effect>; Lane::COUNT],
     failures: BTreeMap<Lane, u32>,
     not_before: BTreeMap<Lane, Moment>,
     /// Failures in a row that say something about this agent and not about what it asked for, and
@@ -25,18 +25,18 @@ pub(super) struct Lanes {
 impl Lanes {
     /// Whether `lane` can take an effect now.
     pub(super) fn is_free(&self, lane: Lane, now: Moment) -> bool {
-        !self.busy.contains_key(&lane)
+        self.running(lane).is_none()
             && self.not_before.get(&lane).is_none_or(|moment| now >= *moment)
     }
 
     /// What runs in `lane`.
     pub(super) fn running(&self, lane: Lane) -> Option<&Effect> {
-        self.busy.get(&lane)
+        self.busy[lane as usize].as_ref()
     }
 
     /// Occupies the effect's lane.
     pub(super) fn begin(&mut self, effect: &Effect) {
-        let before = self.busy.insert(effect.lane(), effect.clone());
+        let before = self.busy[effect.lane() as usize].replace(effect.clone());
         assert!(
             before.is_none(),
             "one effect a lane: {before:?} still runs, {effect:?} was asked for"
@@ -45,7 +45,7 @@ impl Lanes {
 
     /// Frees the lane; `None` if nothing ran there (an answer nobody waits for).
     pub(super) fn end(&mut self, lane: Lane) -> Option<Effect> {
-        self.busy.remove(&lane)
+        self.busy[lane as usize].take()
     }
 
     /// Lets the lane rest after a failure.

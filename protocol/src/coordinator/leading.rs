@@ -310,8 +310,8 @@ impl Scene<'_> {
 
     /// Nothing to lead: say why.
     pub(super) fn quiet(&self) -> Option<Step> {
-        let wanted = self.wants_fencing() || self.wants_replacement();
-        if let Some(because) = self.ctrl.paused.as_ref().filter(|_| wanted) {
+        let wanted = || self.wants_fencing() || self.wants_replacement();
+        if let Some(because) = self.ctrl.paused.as_ref().filter(|_| wanted()) {
             return Step::wait(
                 Code::Paused,
                 alloc::format!("there is something to do, but we are paused: {because}"),
@@ -328,15 +328,17 @@ impl Scene<'_> {
             .filter(|member| {
                 self.vote(member.slot).is_none_or(|vote| vote.health != Health::Healthy)
             })
-            .map(|member| self.name(member.slot))
+            .map(|member| self.ctrl.seat(member.slot).map_or("?", |seat| seat.name.as_str()))
             .collect();
-        match (self.verdict(), failing.is_empty()) {
-            (_, true) => Step::wait(Code::AllWell, "all members answer"),
-            (Verdict::QuorumAlive, false) => {
+        if failing.is_empty() {
+            return Step::wait(Code::AllWell, "all members answer");
+        }
+        match self.verdict() {
+            Verdict::QuorumAlive => {
                 let text = alloc::format!("a quorum lives; not healthy: {}", failing.join(", "));
                 Step::wait(Code::Degraded, text)
             }
-            (Verdict::Pending | Verdict::QuorumLost, false) => {
+            Verdict::Pending | Verdict::QuorumLost => {
                 let text = alloc::format!(
                     "no quorum is proven and no loss of one either; not healthy or silent: {}",
                     failing.join(", ")

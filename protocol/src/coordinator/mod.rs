@@ -217,14 +217,13 @@ impl Coordinator {
                 return [alone, first, note.map(Step::Wait)].into_iter().flatten().collect();
             }
         };
-        let voices = [
-            scene.member_part(),
-            scene.leader_part(),
-            scene.saver_part(),
-            scene.comparer_part(),
-            self.bucket_lost(),
-        ];
-        voices.into_iter().flatten().collect()
+        let mut steps = Vec::new();
+        steps.extend(scene.member_part());
+        steps.extend(scene.leader_part());
+        steps.extend(scene.saver_part());
+        steps.extend(scene.comparer_part());
+        steps.extend(self.bucket_lost());
+        steps
     }
 
     /// The scene, if everything in it is known and young enough to act on.

@@ -76,8 +76,8 @@ impl Coordinator {
         let known = &mut self.known;
         known.book = Book::default();
         for (at, seq) in [(Moment(0), 1), (NOW, 2)] {
-            let said = occasion.votes.iter().map(|vote| Vote { seq, ..vote.clone() });
-            let said: alloc::vec::Vec<Vote> = said.collect();
+            let said = occasion.votes.iter().map(|vote| Vote { seq, ..vote.clone() }.into());
+            let said: alloc::vec::Vec<_> = said.collect();
             known.book.record(at, &said, &self.policy.timers);
         }
         known.votes_asked = Some(NOW);

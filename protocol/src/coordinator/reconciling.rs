@@ -44,8 +44,12 @@ impl Scene<'_> {
         let (_, since) = known.version_since?;
         let young = self.now.since(*asked) < self.timers().reconcile;
         (young && *asked >= since).then(|| {
-            let voters: BTreeSet<_> =
-                listed.iter().filter(|member| !member.learner).map(|member| member.id).collect();
+            let of_etcd = || listed.iter().filter(|member| !member.learner).map(|member| member.id);
+            let recorded = |id| self.ctrl.members.iter().any(|member| member.id == id);
+            if of_etcd().count() == self.ctrl.members.len() && of_etcd().all(recorded) {
+                return None;
+            }
+            let voters: BTreeSet<_> = of_etcd().collect();
             let recorded: BTreeSet<_> = self.ctrl.members.iter().map(|member| member.id).collect();
             let unknown = voters.difference(&recorded).map(|id| {
                 let at = listed.iter().find(|member| member.id == *id);

@@ -27,7 +27,7 @@ impl Scene<'_> {
     /// that an operator attested away and that has a new agent, or that holds no voter at all.
     fn candidate(&self) -> Option<(Slot, Option<MemberId>, &'static str)> {
         self.ctrl.seats.iter().find_map(|seat| {
-            let vote = self.vote(seat.slot)?;
+            let vote = self.vote(seat.slot).filter(|vote| vote.health.is_failure())?;
             if self.is_attested_away(seat.slot) {
                 return None; // that machine never runs this incarnation again
             }

@@ -9,7 +9,7 @@ use protocol::{
     vote::Vote,
     wire,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Table and bucket of the one prefix.
 #[derive(Default)]
@@ -46,14 +46,14 @@ impl Store {
         self.tables.entry(uid.to_owned()).or_default().write(&change)
     }
 
-    pub(crate) fn exchange(&mut self, uid: &str, mine: Option<&Vote>, seats: u8) -> Vec<Vote> {
+    pub(crate) fn exchange(&mut self, uid: &str, mine: Option<&Vote>, seats: u8) -> Vec<Arc<Vote>> {
         let keys = wire::Keys::new("p", uid);
         if let Some(vote) = mine {
             self.objects.insert(keys.vote(vote.slot), wire::encode_vote(vote));
         }
         (0..seats)
             .filter_map(|slot| self.objects.get(&keys.vote(Slot(slot))))
-            .map(|bytes| wire::parse_vote(bytes).expect("what was written can be read"))
+            .map(|bytes| wire::parse_vote(bytes).expect("what was written can be read").into())
             .collect()
     }
 

@@ -147,7 +147,9 @@ impl Turning<'_> {
                 Outcome::Discovered(picture.records.ctrl.as_ref().map(|ctrl| ctrl.uid.clone()))
             }
             Effect::Prove => Outcome::Ok,
-            Effect::Exchange(_) => Outcome::Votes(picture.votes.to_vec()),
+            Effect::Exchange(_) => {
+                Outcome::Votes(picture.votes.iter().cloned().map(Arc::new).collect())
+            }
             Effect::Look { check_at } => Outcome::Looked(self.look(picture, *check_at)),
             Effect::ReadLog => match self.machine.member() {
                 Some(member) => Outcome::Log(member.summary()),

@@ -214,7 +214,7 @@ fn is_of(what: &Happening, process: u64) -> bool {
     match what {
         Happening::Wake { process: of } | Happening::Answer { process: of, .. } => *of == process,
         Happening::Perform(call) => call.process == process,
-        Happening::Late { .. }
+        Happening::Late(_)
         | Happening::Raft
         | Happening::Message { .. }
         | Happening::Client

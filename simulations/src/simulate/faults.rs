@@ -84,7 +84,7 @@ impl Sim {
     }
 
     pub(super) fn cure(&mut self, after: u64, cure: Cure) {
-        self.push(after, Happening::Heal(cure));
+        self.push(after, Happening::Heal(cure.into()));
     }
 
     fn trouble_process(&mut self, machine: usize, planned: Planned) {
@@ -230,7 +230,10 @@ impl Sim {
     /// Volumes that are mounted nowhere for a while.
     pub(super) fn detached(&self) -> impl Iterator<Item = &Volume> {
         self.queue.values().filter_map(|what| match what {
-            Happening::Heal(Cure::Remount(_, volume)) => Some(&**volume),
+            Happening::Heal(cure) => match &**cure {
+                Cure::Remount(_, volume) => Some(&**volume),
+                _ => None,
+            },
             _ => None,
         })
     }

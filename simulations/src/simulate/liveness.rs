@@ -34,7 +34,7 @@ impl Sim {
             .collect();
         for at in cures {
             if let Some(Happening::Heal(cure)) = self.queue.remove(&at) {
-                self.heal(cure);
+                self.heal(*cure);
             }
         }
         for machine in 0..self.machines.len() {

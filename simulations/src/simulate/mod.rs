@@ -63,7 +63,7 @@ enum Happening {
     /// Its answer arrives.
     Answer { process: u64, lane: Lane, asked: Moment, outcome: Box<Deferred> },
     /// A write arrives once more, or long after its sender gave it up.
-    Late { uid: String, change: Box<Change>, tag: String },
+    Late(Box<Late>),
     /// Raft looks whether something is to be done.
     Raft,
     /// A message between members; machines by their index.
@@ -73,7 +73,14 @@ enum Happening {
     /// The next planned fault.
     Trouble(usize),
     /// What a fault did ends.
-    Heal(faults::Cure),
+    Heal(Box<faults::Cure>),
+}
+
+/// A write on its way whose sender no longer waits.
+struct Late {
+    uid: String,
+    change: Change,
+    tag: String,
 }
 
 /// A call of an agent on its way.
@@ -197,14 +204,14 @@ impl Sim {
             Happening::Answer { process, lane, asked, outcome } => {
                 self.answer(process, lane, asked, *outcome);
             }
-            Happening::Late { uid, change, tag } => {
-                self.write(&uid, &change, &tag);
+            Happening::Late(late) => {
+                self.write(&late.uid, &late.change, &late.tag);
             }
             Happening::Raft => self.raft(),
             Happening::Message { to, message } => self.deliver(to, *message),
             Happening::Client => self.client(),
             Happening::Trouble(index) => self.trouble(index),
-            Happening::Heal(cure) => self.heal(cure),
+            Happening::Heal(cure) => self.heal(*cure),
         }
     }
 
@@ -225,7 +232,7 @@ impl Sim {
                 (still && local).then_some(call.machine)
             }
             Happening::Message { to, .. } => self.machines[*to].frozen.then_some(*to),
-            Happening::Late { .. }
+            Happening::Late(_)
             | Happening::Raft
             | Happening::Client
             | Happening::Trouble(_)

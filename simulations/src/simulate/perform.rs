@@ -2,7 +2,7 @@
 //! bucket in [`remote`](super::remote). The stores answer as badly as the options say.
 
 use super::{
-    Call, Happening, Sim,
+    Call, Happening, Late, Sim,
     answers::{Deferred, unavailable},
 };
 use crate::world::{
@@ -108,8 +108,8 @@ impl Sim {
         let tag = self.table.tag();
         let again = |sim: &mut Self| {
             let after = sim.rng.u64(1..30_000);
-            let (uid, change, tag) = (uid.clone(), Box::new(change.clone()), tag.clone());
-            sim.push(after, Happening::Late { uid, change, tag });
+            let late = Late { uid: uid.clone(), change: change.clone(), tag: tag.clone() };
+            sim.push(after, Happening::Late(late.into()));
         };
         if self.chance(self.options.rates.late) {
             again(self);

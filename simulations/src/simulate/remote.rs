@@ -18,7 +18,7 @@ use protocol::{
     registry::Source,
     vote::{Health, Vote},
 };
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 /// How far behind a stale LIST is, in milliseconds.
 const STALE: u64 = 60_000;
@@ -85,10 +85,10 @@ impl Sim {
             self.agents[index].vote = None;
             return unavailable("the bucket's answer was lost");
         }
-        let mut votes: Vec<Vote> = self.bucket.votes().cloned().collect();
+        let mut votes: Vec<Arc<Vote>> = self.bucket.votes().cloned().collect();
         for vote in &mut votes {
             if self.chance(self.options.rates.forged) {
-                self.forge(vote);
+                self.forge(Arc::make_mut(vote));
             }
         }
         Outcome::Votes(votes)

@@ -88,10 +88,10 @@ impl Sim {
 
     /// S20: who sees a quorum promises nothing to a guarded attempt.
     pub(super) fn check_asked(&mut self, agent: usize, effect: &Effect) {
+        let Effect::Mark(wanted) = effect else { return };
         let agent = &self.agents[agent];
         let guarded = agent.ctrl().is_some_and(Ctrl::is_guarded);
         let marker = self.machines[agent.machine].memory().marker;
-        let Effect::Mark(wanted) = effect else { return };
         if guarded && agent.saw_quorum && marker < Some(*wanted) {
             self.broke("S20: a member that sees a quorum promises".to_owned());
         }

@@ -68,7 +68,7 @@ pub struct Content {
 pub struct Bucket {
     uid: Option<String>,
     /// The seats' votes with the version of each object.
-    votes: BTreeMap<Slot, (u64, Vote)>,
+    votes: BTreeMap<Slot, (u64, Arc<Vote>)>,
     plans: BTreeMap<String, Plan>,
     /// Manifests, and when each was written.
     manifests: BTreeMap<String, (u64, Manifest)>,
@@ -94,7 +94,7 @@ impl Bucket {
             return None;
         }
         self.versions += 1;
-        self.votes.insert(vote.slot, (self.versions, vote.clone()));
+        self.votes.insert(vote.slot, (self.versions, vote.clone().into()));
         Some(self.versions)
     }
 
@@ -104,7 +104,7 @@ impl Bucket {
     }
 
     /// All votes.
-    pub fn votes(&self) -> impl Iterator<Item = &Vote> {
+    pub fn votes(&self) -> impl Iterator<Item = &Arc<Vote>> {
         self.votes.values().map(|(_, vote)| vote)
     }
 
