@@ -12,22 +12,19 @@
 
 use crate::{
     cluster::{Nonce, Slot, blocking},
-    limits::{REVISION_MAX, Timers},
+    limits::{REVISION_MAX, SLOTS_MAX, Timers},
     mutant::{self, Mutant},
     registry::{Ctrl, Phase, Records},
     time::{Moment, Span},
     vote::{Health, Vote},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 
 /// What we have heard, by seat.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Book {
-    heard: BTreeMap<Slot, Heard>,
+    /// By the number of the seat.
+    heard: [Option<Heard>; SLOTS_MAX],
     read_at: Option<Moment>,
     /// Since when our reading has had no gap.
     reading_since: Option<Moment>,
@@ -46,6 +43,13 @@ struct Heard {
     failing_since: Option<Moment>,
     /// When it was first seen in its present state, risen or not: the age of its silence.
     unchanged_since: Moment,
+}
+
+impl Heard {
+    /// T1: we ourselves saw it rise, and not too long ago.
+    fn is_fresh(&self, now: Moment, timers: &Timers) -> bool {
+        self.risen && now.since(self.risen_at) <= timers.lin
+    }
 }
 
 /// The state of the cluster as far as votes can tell.
@@ -73,8 +77,8 @@ impl Book {
             }
             self.hear(asked, vote);
         }
-        for heard in self.heard.values_mut() {
-            if !(heard.risen && asked.since(heard.risen_at) <= timers.lin) {
+        for heard in self.heard.iter_mut().flatten() {
+            if !heard.is_fresh(asked, timers) {
                 heard.failing_since = None;
             }
         }
@@ -82,7 +86,7 @@ impl Book {
 
     /// T2: after an outage of ours everybody must be heard anew.
     fn forget_freshness(&mut self, asked: Moment) {
-        for heard in self.heard.values_mut() {
+        for heard in self.heard.iter_mut().flatten() {
             heard.risen = false;
             heard.failing_since = None;
             heard.unchanged_since = asked;
@@ -90,7 +94,8 @@ impl Book {
     }
 
     fn hear(&mut self, asked: Moment, vote: &Arc<Vote>) {
-        let Some(heard) = self.heard.get_mut(&vote.slot) else {
+        let Some(seat) = self.heard.get_mut(usize::from(vote.slot.0)) else { return };
+        let Some(heard) = seat else {
             let failing_since = None;
             let first = Heard {
                 vote: Arc::clone(vote),
@@ -99,7 +104,7 @@ impl Book {
                 failing_since,
                 unchanged_since: asked,
             };
-            self.heard.insert(vote.slot, first);
+            *seat = Some(first);
             return;
         };
         let same_voice = heard.vote.nonce == vote.nonce;
@@ -129,42 +134,46 @@ impl Book {
         };
     }
 
+    fn heard(&self, slot: Slot) -> Option<&Heard> {
+        self.heard.get(usize::from(slot.0))?.as_ref()
+    }
+
     /// The vote of `slot`, if it is fresh at `now` (T1).
     pub fn fresh(&self, slot: Slot, now: Moment, timers: &Timers) -> Option<&Vote> {
-        let heard = self.heard.get(&slot)?;
-        (heard.risen && now.since(heard.risen_at) <= timers.lin).then_some(&heard.vote)
+        self.heard(slot).filter(|heard| heard.is_fresh(now, timers)).map(|heard| &*heard.vote)
     }
 
     /// The last vote of `slot` ever read, however old.
     pub fn last(&self, slot: Slot) -> Option<&Vote> {
-        self.heard.get(&slot).map(|heard| &*heard.vote)
+        self.heard(slot).map(|heard| &*heard.vote)
     }
 
     /// For how long the vote of `slot` was seen not to change; for a claim (protocol.md 1.4). It ends
     /// at our last read: what was said since, while we were paused perhaps, nobody told us yet. A seat
     /// that never voted counts from the first read of ours.
     pub fn unchanged_for(&self, slot: Slot) -> Span {
-        let since = self.heard.get(&slot).map(|heard| heard.unchanged_since).or(self.reading_since);
+        let since = self.heard(slot).map(|heard| heard.unchanged_since).or(self.reading_since);
         let seen = since.zip(self.read_at);
         seen.map_or(Span(0), |(since, read_at)| read_at.since(since))
     }
 
     /// How long ago the vote of `slot` last rose.
     pub fn age(&self, slot: Slot, now: Moment) -> Option<Span> {
-        self.heard.get(&slot).filter(|heard| heard.risen).map(|heard| now.since(heard.risen_at))
+        self.heard(slot).filter(|heard| heard.risen).map(|heard| now.since(heard.risen_at))
     }
 
     /// Since when the votes of `slot` have all been failures; `None` if they are not, or not fresh.
     pub fn failing_since(&self, slot: Slot, now: Moment, timers: &Timers) -> Option<Moment> {
-        self.fresh(slot, now, timers)?;
-        self.heard.get(&slot)?.failing_since
+        self.heard(slot).filter(|heard| heard.is_fresh(now, timers))?.failing_since
     }
 
     /// Whether a fresh vote proves a living quorum of incarnation `inc` (T3).
     pub fn veto(&self, inc: u64, now: Moment, timers: &Timers) -> bool {
         self.heard
-            .keys()
-            .filter_map(|slot| self.fresh(*slot, now, timers))
+            .iter()
+            .flatten()
+            .filter(|heard| heard.is_fresh(now, timers))
+            .map(|heard| &heard.vote)
             .any(|vote| vote.inc == inc && vote.health == Health::Healthy)
     }
 
@@ -186,12 +195,12 @@ impl Book {
 
     /// Whether anybody but `me` was ever heard here.
     pub fn hears_others(&self, me: &Nonce) -> bool {
-        self.heard.values().any(|heard| heard.risen && heard.vote.nonce != *me)
+        self.heard.iter().flatten().any(|heard| heard.risen && heard.vote.nonce != *me)
     }
 
     /// Manifest keys that votes point to.
     pub fn manifests(&self) -> Vec<alloc::string::String> {
-        self.heard.values().filter_map(|heard| heard.vote.manifest.clone()).collect()
+        self.heard.iter().flatten().filter_map(|heard| heard.vote.manifest.clone()).collect()
     }
 
     /// Members that count as failed: those whose votes failed for the whole confirm window, and

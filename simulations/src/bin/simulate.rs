@@ -6,6 +6,10 @@ use clap::Parser;
 use simulations::simulate::{Options, Pace, runs, shrink::shrink};
 use std::{collections::BTreeMap, process::ExitCode, time::Instant};
 
+/// Half of what a turn costs is many small texts that come and go.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Plays whole clusters by their seeds: agents, machines, etcd, table and bucket, with all that goes
 /// wrong drawn from the seed. Ends with 1 if an invariant of protocol.md 1.11 does not hold.
 #[derive(Parser)]
