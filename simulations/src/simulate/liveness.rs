@@ -60,19 +60,24 @@ impl Sim {
         self.stir();
     }
 
-    /// Every machine that lives has the volume with its own member again, wherever that is.
+    /// Every machine that lives has the volume with its own member again, wherever that is; or the
+    /// volume that it ran on, if the member is no more.
     fn bring_volumes_home(&mut self) {
         for machine in 0..self.machines.len() {
             let here = &self.machines[machine];
-            let Some(wanted) = here.root.ran.as_ref().map(|ran| ran.member_id) else { continue };
+            let Some(ran) = here.root.ran.clone() else { continue };
+            let volume = |at: &usize| self.machines[*at].volume.as_ref();
             let holds = |at: &usize| {
-                let volume = self.machines[*at].volume.as_ref();
-                volume.and_then(|v| v.member.as_ref()).is_some_and(|store| store.id == wanted)
+                let member = volume(at).and_then(|volume| volume.member.as_ref());
+                member.is_some_and(|store| store.id == ran.member_id)
             };
+            let is_its = |at: &usize| volume(at).is_some_and(|volume| volume.fs == ran.fs);
             if holds(&machine) || here.terminated {
                 continue;
             }
-            match (0..self.machines.len()).find(holds) {
+            let mut others = (0..self.machines.len()).filter(|at| *at != machine);
+            let found = others.clone().find(holds).or_else(|| others.find(is_its));
+            match found.filter(|other| holds(other) || !is_its(&machine)) {
                 Some(other) => _ = self.swap_volumes(machine, other, 1),
                 // its own is nowhere: what lies here instead is taken away, as the agent asks for
                 None => self.empty(machine),
