@@ -11,6 +11,7 @@
 //! one of them shows a configuration nobody knew of.
 
 use crate::{
+    closure::{Closure, ids_of},
     cluster::{MemberId, Slot, quorum},
     mutant::{self, Mutant},
     observation::LogSummary,
@@ -56,7 +57,9 @@ pub fn standing(ctrl: &Ctrl, records: &Records) -> Standing {
     });
     let fenced_ids: BTreeSet<MemberId> =
         unwritten.flat_map(|slot| members_at(ctrl, records, *slot)).chain(fenced_ids).collect();
-    let configs = configurations(ctrl, &fences);
+    let logs: Vec<LogSummary> = logs(&fences).cloned().collect();
+    let closure = Closure::of(ctrl, &logs);
+    let configs = &closure.active;
     let open_configs: Vec<Vec<MemberId>> = configs
         .iter()
         .filter(|config| !is_blocked(config, &fenced_ids))
@@ -66,9 +69,7 @@ pub fn standing(ctrl: &Ctrl, records: &Records) -> Standing {
     let is_intact = |slot: &Slot| {
         let readable = fence_of(*slot)
             .is_some_and(|fence| fence.kind == Evidence::Consent && fence.log.is_some());
-        let counts = members_at(ctrl, records, *slot)
-            .iter()
-            .any(|id| configs.iter().any(|config| config.contains(id)));
+        let counts = members_at(ctrl, records, *slot).iter().any(|id| closure.names(*id));
         readable && counts && !records.is_attested(*slot, ctrl.inc)
     };
     let unread = |slot: &Slot| match fence_of(*slot) {
@@ -81,12 +82,12 @@ pub fn standing(ctrl: &Ctrl, records: &Records) -> Standing {
         slots.iter().flat_map(|slot| members_at(ctrl, records, *slot)).collect()
     };
     let (sure, possible) = (ids(&intact), &ids(&intact) | &ids(&waited));
-    let may_live = configs_that_may_live(ctrl, &configs, &fences, &sure);
+    let may_live = configs_that_may_live(ctrl, configs, &fences, &sure);
     Standing {
         missing: seats.iter().copied().filter(|slot| fence_of(*slot).is_none()).collect(),
         blocks: !ctrl.members.is_empty() && open_configs.is_empty(),
         fenced: fences.iter().map(|(slot, fence)| (*slot, fence.kind)).collect(),
-        recoverable: restart_suffices(&fences, &intact, &sure),
+        recoverable: restart_suffices(&closure, &fences, &intact, &sure),
         may_recover: may_live.iter().any(|config| is_quorum(config, &possible)),
         intact,
         waited,
@@ -124,20 +125,21 @@ fn configs_that_may_live<'a>(
 
 /// Whether a plain restart of the intact members brings a quorum back: one of them goes by a
 /// configuration of which they are a quorum. A change that is in a log and not known to be
-/// committed elects nobody.
-fn restart_suffices(fences: &[(Slot, &Fence)], intact: &[Slot], ids: &BTreeSet<MemberId>) -> bool {
+/// committed elects nobody, nor does a configuration that is over.
+fn restart_suffices(
+    closure: &Closure<'_>,
+    fences: &[(Slot, &Fence)],
+    intact: &[Slot],
+    ids: &BTreeSet<MemberId>,
+) -> bool {
     let theirs = fences.iter().filter(|(slot, _)| intact.contains(slot));
-    theirs.filter_map(|(_, fence)| fence.log.as_ref()).any(|log| is_quorum(&log.in_force, ids))
+    theirs
+        .filter_map(|(_, fence)| fence.log.as_ref())
+        .any(|log| is_quorum(&log.in_force, ids) && !closure.is_over(log, &log.in_force))
 }
 
 fn logs<'a>(fences: &[(Slot, &'a Fence)]) -> impl Iterator<Item = &'a LogSummary> {
     fences.iter().filter_map(|(_, fence)| fence.log.as_ref())
-}
-
-/// A configuration as its sorted ids.
-fn ids_of(members: &[crate::cluster::Member]) -> Vec<MemberId> {
-    let set: BTreeSet<MemberId> = members.iter().map(|member| member.id).collect();
-    set.into_iter().collect()
 }
 
 fn is_quorum(config: &[MemberId], ids: &BTreeSet<MemberId>) -> bool {
@@ -170,17 +172,6 @@ fn fenced_members(ctrl: &Ctrl, records: &Records, slot: Slot, fence: &Fence) -> 
         Evidence::NeverRan if ran.is_some() && !mutant::is(Mutant::StrangerNeverRan) => Vec::new(),
         Evidence::NeverRan | Evidence::Attested => members_at(ctrl, records, slot),
     }
-}
-
-/// Every set of voters that etcd may go by: recorded, intended, and what fenced logs show. One
-/// pass is the fixpoint here: all fences are in hand, and configurations add no fences.
-fn configurations(ctrl: &Ctrl, fences: &[(Slot, &Fence)]) -> BTreeSet<Vec<MemberId>> {
-    let intended = ctrl.intent.iter().map(|intent| ids_of(intent));
-    let recorded = core::iter::once(ids_of(&ctrl.members)).chain(intended);
-    let logged = logs(fences)
-        .filter(|_| !mutant::is(Mutant::ClosureOff))
-        .flat_map(|log| log.configs.iter().cloned());
-    recorded.chain(logged).filter(|config| !config.is_empty()).collect()
 }
 
 /// Lemma 1: no quorum of `config` is left without a fenced member.
@@ -242,7 +233,8 @@ mod tests {
     fn log(configs: &[&[Member]]) -> LogSummary {
         let configs: Vec<_> = configs.iter().map(|config| ids_of(config)).collect();
         let in_force = configs[0].clone();
-        LogSummary { last_term: 2, last_index: 9, commit: 9, in_force, configs }
+        let (places, settled) = (vec![9; configs.len()], true);
+        LogSummary { last_term: 2, last_index: 9, commit: 9, in_force, configs, places, settled }
     }
 
     fn fenced(member: Member, kind: Evidence, log: Option<LogSummary>) -> (Slot, SlotRecord) {

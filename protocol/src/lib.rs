@@ -21,6 +21,7 @@ pub mod named;
 pub mod tally;
 pub mod boot;
 pub mod lease;
+mod closure;
 pub mod fence;
 pub mod manifest;
 pub mod source;

@@ -156,6 +156,21 @@ pub struct LogSummary {
     pub in_force: Vec<MemberId>,
     /// Each configuration that may be active, as sorted voter ids.
     pub configs: Vec<Vec<MemberId>>,
+    /// The index at which each of `configs` stands at the latest, in their order; empty in what an
+    /// earlier version wrote.
+    pub places: Vec<u64>,
+    /// The last two configurations that are known to be committed are both among `configs`; `false`:
+    /// the log does not tell.
+    pub settled: bool,
+}
+
+impl LogSummary {
+    /// Where one of its configurations stands at the latest, if that is told.
+    pub fn place_of(&self, config: &Vec<MemberId>) -> Option<u64> {
+        let shown = self.configs.iter().enumerate().filter(|(_, shown)| *shown == config);
+        let places: Option<Vec<u64>> = shown.map(|(at, _)| self.places.get(at).copied()).collect();
+        places?.into_iter().max()
+    }
 }
 
 /// What this machine promised and knows durably.

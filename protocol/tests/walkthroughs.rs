@@ -105,4 +105,6 @@ stories! {
     s75_attested_after_its_successor_speaks "75-attested-after-its-successor-speaks.txt",
     s76_unreadable_for_an_attempt "76-unreadable-for-an-attempt.txt",
     s77_salvage_unreadable "77-salvage-unreadable.txt",
+    s78_old_voters_in_a_log "78-old-voters-in-a-log.txt",
+    s781_old_quorum_in_a_log "781-old-quorum-in-a-log.txt",
 }

@@ -54,6 +54,18 @@ fn fenced_learner() -> SlotRecord {
         (log.last_term, log.last_index, log.commit) = (0, 0, 0);
         log.in_force.clear();
         log.configs.clear();
+        log.places.clear();
+        log.settled = false;
+    }
+    slot
+}
+
+/// The fence of a version that did not say where a log's configurations stand.
+fn fenced_early() -> SlotRecord {
+    let mut slot = records::full_slot();
+    if let Some(log) = slot.fence.as_mut().and_then(|fence| fence.log.as_mut()) {
+        log.places.clear();
+        log.settled = false;
     }
     slot
 }
@@ -91,4 +103,5 @@ fn rows() {
     row("slot_v1_full.json", &records::full_slot(), wire::encode_slot, wire::parse_slot);
     row("slot_v1_minimal.json", &records::minimal_slot(), wire::encode_slot, wire::parse_slot);
     row("slot_v1_learner.json", &fenced_learner(), wire::encode_slot, wire::parse_slot);
+    row("slot_v1_unplaced.json", &fenced_early(), wire::encode_slot, wire::parse_slot);
 }

@@ -70,16 +70,19 @@ pub fn summary(member: &Path) -> Result<LogSummary, WalError> {
         let why = format!("it ends at index {last} although {commit} was committed");
         return Err(WalError::Damaged(format!("{}: {why}", dir.display())));
     }
-    let configs = wal_members::may_be_active(&log.changes, &state, base.index, log.commit);
+    let active = wal_members::may_be_active(&log.changes, &state, base.index, log.commit);
     let in_force = wal_members::in_force(&log.changes, &state, base.index, log.commit);
     Ok(LogSummary {
         last_term: last.term,
         last_index: last.index,
         commit: log.commit,
         in_force: in_force.into_iter().map(MemberId).collect(),
-        configs: configs
+        places: active.configs.iter().map(|(_, place)| *place).collect(),
+        settled: active.settled,
+        configs: active
+            .configs
             .into_iter()
-            .map(|voters| voters.into_iter().map(MemberId).collect())
+            .map(|(voters, _)| voters.into_iter().map(MemberId).collect())
             .collect(),
     })
 }

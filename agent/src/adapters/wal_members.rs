@@ -6,14 +6,16 @@
 //!
 //! May be active: the one after the last change that is known to be committed; the one just before
 //! it, unless that change bootstrapped or restored the cluster (nobody ever ran the one before);
-//! and the one after each later change. Learners never count.
+//! and the one after each later change. Learners never count. Each comes with the highest index at
+//! which it may stand, and all with whether the first two are both told for sure: where the last
+//! known change is older than the log, what came before it is not.
 //!
 //! Where the log doesn't tell, the answer errs towards one configuration too many: that can delay
 //! a restore, never make one unsafe. (One such case: etcd may refuse a logged change when it applies
 //! it, as a second add of one peer URL; the log doesn't say so.)
 
 use super::protobuf::{Fields, Malformed, Value, numbers};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What one change does to one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +110,18 @@ pub(super) fn founding(changes: &[Change]) -> u64 {
     changes.iter().enumerate().take_while(founds).count() as u64
 }
 
+/// The highest index that a record can hold.
+const NEVER_OVER: u64 = i64::MAX as u64;
+
+/// What a log shows of configurations that may be active.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Active {
+    /// Sorted voters, each with the highest index at which they may stand.
+    pub(super) configs: Vec<(Vec<u64>, u64)>,
+    /// The last that is known to be committed and the one before it are both told.
+    pub(super) settled: bool,
+}
+
 /// The configurations that may be active. `changes` are all that are left in the log, in order,
 /// those the snapshot at `base_index` contains included; `commit` is at least `base_index`.
 pub(super) fn may_be_active(
@@ -115,11 +129,12 @@ pub(super) fn may_be_active(
     base: &ConfState,
     base_index: u64,
     commit: u64,
-) -> Vec<Vec<u64>> {
+) -> Active {
     let founding = founding(changes);
     let commit = commit.max(founding); // a founding is committed by being written
     let known = changes.partition_point(|change| change.index <= commit);
     let mut voters: BTreeSet<u64> = base.voters.iter().copied().collect();
+    let mut place = base_index;
     let mut before = None;
     let mut active = Vec::new();
     for (at, change) in changes.iter().enumerate() {
@@ -127,29 +142,29 @@ pub(super) fn may_be_active(
         let is_last_known = at + 1 == known && change.index > founding;
         if change.index <= base_index {
             if is_last_known {
-                before = Some(undone(&voters, change, earlier));
+                before = Some((undone(&voters, change, earlier), change.index));
             }
             continue;
         }
         if is_last_known {
-            before = Some(voters.clone());
+            before = Some((voters.clone(), change.index));
         }
         if at >= known {
-            active.push(voters.clone());
+            active.push((voters.clone(), place));
         }
         apply(&mut voters, change);
+        place = change.index;
     }
-    active.push(voters);
+    active.push((voters, place));
     active.extend(before);
-    active.push(base.outgoing.iter().copied().collect());
-    let mut sets: Vec<Vec<u64>> = active
-        .into_iter()
-        .filter(|set| !set.is_empty())
-        .map(|set| set.into_iter().collect())
-        .collect();
-    sets.sort_unstable();
-    sets.dedup();
-    sets
+    active.push((base.outgoing.iter().copied().collect(), NEVER_OVER));
+    let mut places: BTreeMap<Vec<u64>, u64> = BTreeMap::new();
+    for (set, place) in active.into_iter().filter(|(set, _)| !set.is_empty()) {
+        let highest = places.entry(set.into_iter().collect()).or_default();
+        *highest = place.max(*highest);
+    }
+    let settled = known > 0 && base.outgoing.is_empty();
+    Active { configs: places.into_iter().collect(), settled }
 }
 
 /// The configuration in force at `commit`: the one that the member itself goes by.
@@ -219,10 +234,39 @@ mod tests {
         ConfState { voters: voters.to_vec(), outgoing: Vec::new() }
     }
 
+    fn sets(changes: &[Change], base: &ConfState, base_index: u64, commit: u64) -> Vec<Vec<u64>> {
+        let active = may_be_active(changes, base, base_index, commit);
+        active.configs.into_iter().map(|(set, _)| set).collect()
+    }
+
+    #[test]
+    fn each_configuration_says_how_high_it_may_stand() {
+        let mut changes = founded_by_three();
+        changes.push(change(10, 2, Act::Leave(1)));
+        changes.push(change(20, 2, Act::Vote(4)));
+        let active = may_be_active(&changes, &none(), 0, 15);
+        let told = [(vec![1, 2, 3], 10), (vec![2, 3], 10), (vec![2, 3, 4], 20)];
+        assert_eq!(active, Active { configs: told.to_vec(), settled: true });
+        let kept = may_be_active(&changes[4..], &of(&[2, 3]), 15, 25);
+        let told = [(vec![2, 3], 20), (vec![2, 3, 4], 20)];
+        assert_eq!(kept, Active { configs: told.to_vec(), settled: true });
+    }
+
+    #[test]
+    fn a_log_that_begins_after_the_last_change_does_not_tell_what_was_before_it() {
+        let active = may_be_active(&[], &of(&[1, 2, 3]), 22, 25);
+        assert_eq!(active, Active { configs: vec![(vec![1, 2, 3], 22)], settled: false });
+        let later = [change(30, 2, Act::Vote(4))];
+        assert!(!may_be_active(&later, &of(&[1, 2, 3]), 22, 25).settled, "not known committed");
+        assert!(may_be_active(&later, &of(&[1, 2, 3]), 22, 30).settled);
+        let founded = may_be_active(&founded_by_three(), &none(), 0, 0);
+        assert!(founded.settled, "nothing was before the founding");
+    }
+
     #[test]
     fn a_founding_is_one_configuration_even_if_its_commit_was_not_written() {
         for commit in 0..9 {
-            let active = may_be_active(&founded_by_three(), &none(), 0, commit);
+            let active = sets(&founded_by_three(), &none(), 0, commit);
             assert_eq!(active, [[1, 2, 3]], "{commit}");
         }
     }
@@ -231,13 +275,13 @@ mod tests {
     fn a_learner_does_not_count_until_it_is_promoted() {
         let mut changes = founded_by_three();
         changes.push(change(10, 2, Act::Learn(4)));
-        assert_eq!(may_be_active(&changes, &none(), 0, 10), [[1, 2, 3]]);
+        assert_eq!(sets(&changes, &none(), 0, 10), [[1, 2, 3]]);
         changes.push(change(20, 2, Act::Vote(4)));
         let both: [&[u64]; 2] = [&[1, 2, 3], &[1, 2, 3, 4]];
         assert_eq!(in_force(&changes, &none(), 0, 15), [1, 2, 3]);
         assert_ne!(in_force(&changes, &none(), 0, 20), [1, 2, 3], "known to be committed");
-        assert_eq!(may_be_active(&changes, &none(), 0, 20), both);
-        assert_eq!(may_be_active(&changes, &none(), 0, 15), both, "logged, not known committed");
+        assert_eq!(sets(&changes, &none(), 0, 20), both);
+        assert_eq!(sets(&changes, &none(), 0, 15), both, "logged, not known committed");
     }
 
     #[test]
@@ -247,10 +291,10 @@ mod tests {
         changes.push(change(20, 2, Act::Learn(4)));
         changes.push(change(30, 2, Act::Vote(4)));
         let both: [&[u64]; 2] = [&[2, 3], &[2, 3, 4]];
-        assert_eq!(may_be_active(&changes, &none(), 0, 40), both);
+        assert_eq!(sets(&changes, &none(), 0, 40), both);
         changes.push(change(50, 2, Act::Leave(2)));
         let all: [&[u64]; 3] = [&[2, 3], &[2, 3, 4], &[3, 4]];
-        assert_eq!(may_be_active(&changes, &none(), 0, 40), all);
+        assert_eq!(sets(&changes, &none(), 0, 40), all);
     }
 
     #[test]
@@ -258,24 +302,24 @@ mod tests {
         let mut changes = founded_by_three();
         changes.push(change(10, 2, Act::Vote(4)));
         let both: [&[u64]; 2] = [&[1, 2, 3], &[1, 2, 3, 4]];
-        assert_eq!(may_be_active(&changes, &of(&[1, 2, 3, 4]), 12, 15), both);
+        assert_eq!(sets(&changes, &of(&[1, 2, 3, 4]), 12, 15), both);
         changes.push(change(20, 2, Act::Leave(1)));
         let next: [&[u64]; 2] = [&[1, 2, 3, 4], &[2, 3, 4]];
-        assert_eq!(may_be_active(&changes, &of(&[2, 3, 4]), 22, 25), next);
+        assert_eq!(sets(&changes, &of(&[2, 3, 4]), 22, 25), next);
     }
 
     #[test]
     fn one_that_left_before_the_log_begins_is_taken_for_a_voter() {
         let left = [change(20, 2, Act::Leave(9))];
         let both: [&[u64]; 2] = [&[1, 2], &[1, 2, 9]];
-        assert_eq!(may_be_active(&left, &of(&[1, 2]), 22, 25), both);
+        assert_eq!(sets(&left, &of(&[1, 2]), 22, 25), both);
         let learner = [change(19, 2, Act::Learn(9)), change(20, 2, Act::Leave(9))];
-        assert_eq!(may_be_active(&learner, &of(&[1, 2]), 22, 25), [[1, 2]]);
+        assert_eq!(sets(&learner, &of(&[1, 2]), 22, 25), [[1, 2]]);
     }
 
     #[test]
     fn a_restored_log_is_one_configuration() {
-        let active = may_be_active(&founded_by_three(), &of(&[1, 2, 3]), 3, 3);
+        let active = sets(&founded_by_three(), &of(&[1, 2, 3]), 3, 3);
         assert_eq!(active, [[1, 2, 3]]);
     }
 }

@@ -9,7 +9,7 @@
 use super::{Scene, Step, troubles::Copies};
 use crate::{
     change,
-    cluster::Slot,
+    cluster::{MemberId, Slot},
     effect::{Effect, Lane},
     explanation::{Code, Note},
     fence::{self, Standing},
@@ -345,8 +345,11 @@ impl Scene<'_> {
         };
         let shows = |slot: &Slot| {
             let log = self.records.slot(*slot).fence.as_ref()?.log.as_ref()?;
-            let open = log.configs.iter().find(|config| standing.open_configs.contains(config))?;
-            let (name, voters) = (self.name(*slot), open.len());
+            let open = |config: &&Vec<MemberId>| {
+                let free = standing.open_configs.iter();
+                free.into_iter().any(|free| free.iter().all(|id| config.contains(id)))
+            };
+            let (name, voters) = (self.name(*slot), log.configs.iter().find(open)?.len());
             Some(alloc::format!(
                 "{name}: its log shows {voters} voters, and too few of these are fenced; if that data \
                  is of no use, take its machine away and say `requorum attest {name} --because ...`"

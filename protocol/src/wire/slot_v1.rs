@@ -81,6 +81,10 @@ struct LogV1 {
     commit: u64,
     in_force: Vec<String>,
     configs: Vec<Vec<String>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    places: Vec<u64>,
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    settled: bool,
 }
 
 #[derive(Serialize)]
@@ -244,6 +248,8 @@ fn log(log: &LogSummary) -> LogV1 {
         commit: log.commit,
         in_force: ids(&log.in_force),
         configs: log.configs.iter().map(ids).collect(),
+        places: log.places.clone(),
+        settled: log.settled,
     }
 }
 
@@ -256,6 +262,9 @@ fn read_log(node: &Node<'_>) -> Result<LogSummary, WireError> {
         // a learner that has heard nothing yet goes by no configuration
         in_force: at.get("in_force").list(Node::member_id)?,
         configs: at.get("configs").list(read_config)?,
+        // earlier versions did not say these: then nothing is concluded from them
+        places: at.get("places").optional(|node| node.list(Node::number))?.unwrap_or_default(),
+        settled: at.get("settled").optional(Node::flag)?.unwrap_or(false),
     })
 }
 

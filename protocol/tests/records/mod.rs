@@ -260,6 +260,8 @@ pub(crate) fn full_slot() -> SlotRecord {
                     vec![MemberId(0xa), MemberId(0xb), MemberId(0xc)],
                     vec![MemberId(0xa)],
                 ],
+                places: vec![4_001, 5_010],
+                settled: true,
             }),
         }),
         salvage: Some(Salvage { attempt: 7, manifest: Some(text("inc/1/snap/s.json")) }),

@@ -98,6 +98,8 @@ impl Store {
             commit: self.applied(),
             in_force: voters.clone(),
             configs: vec![voters],
+            places: vec![self.applied()],
+            settled: true, // whoever has a change here knows it to be committed
         }
     }
 

@@ -98,19 +98,24 @@ impl Member {
     /// active").
     pub(super) fn summary(&self) -> LogSummary {
         let mut configs = vec![self.in_force().to_vec()];
+        let mut places = vec![self.index(self.commit)];
         let changes: Vec<u8> = (0..self.len())
             .filter(|at| matches!(self.log[usize::from(*at)].1, Entry::Voters(_)))
             .collect();
         let applied = changes.iter().rev().find(|at| **at < self.commit);
         configs.extend(applied.map(|at| self.voters_at(*at).to_vec()));
+        places.extend(applied.map(|at| self.index(*at + 1)));
         let later = changes.iter().filter(|at| **at >= self.commit);
-        configs.extend(later.map(|at| self.voters_at(*at + 1).to_vec()));
+        configs.extend(later.clone().map(|at| self.voters_at(*at + 1).to_vec()));
+        places.extend(later.map(|at| self.index(*at + 1)));
         LogSummary {
             last_term: u64::from(self.last().0) + 1,
             last_index: self.index(self.len()),
             commit: self.index(self.commit),
             in_force: self.in_force().to_vec(),
             configs,
+            places,
+            settled: true,
         }
     }
 

@@ -22,6 +22,7 @@ mod answers;
 mod faults;
 mod words;
 mod ghost;
+mod closure;
 mod safety;
 mod service;
 mod liveness;

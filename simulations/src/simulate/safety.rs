@@ -11,7 +11,7 @@ use crate::world::etcd::Store;
 use protocol::{
     cluster::{MemberId, quorum},
     manifest::Manifest,
-    observation::InAttempt,
+    observation::{InAttempt, LogSummary},
     registry::{Change, Ctrl, Evidence, Fence, Parked, Phase, RecordChange, Records, Why},
 };
 use std::collections::BTreeSet;
@@ -173,7 +173,8 @@ impl Sim {
         }
     }
 
-    /// S7: F blocks every configuration that may be active: recorded, intended, shown by a log of F.
+    /// S7: F blocks every configuration that may be active: recorded, intended, shown by a log of F and
+    /// not over. Whether it is over is judged by what was really committed and by who could be elected.
     fn check_blocking(
         &mut self,
         old: &Ctrl,
@@ -193,9 +194,19 @@ impl Sim {
             })
             .map(|(_, store)| store.clone())
             .collect();
-        configs.extend(logs.iter().flat_map(|store| store.summary().configs));
+        let may_run = |id: &MemberId| !fenced.contains(id);
+        for log in &logs {
+            let shown = log.summary();
+            for (config, place) in shown.configs.iter().zip(&shown.places) {
+                if self.is_over(log, config, *place, may_run) {
+                    self.ghost.saw("a configuration that is over");
+                } else {
+                    configs.push(config.clone());
+                }
+            }
+        }
         for config in configs {
-            let free = config.iter().filter(|id| !fenced.contains(id)).count();
+            let free = config.iter().filter(|id| may_run(id)).count();
             if !config.is_empty() && free >= quorum(config.len()) {
                 self.broke(format!("S7: committed while {free} of {} were free", config.len()));
             }
@@ -203,7 +214,7 @@ impl Sim {
     }
 
     /// S8: a guarded attempt commits only where the intact fenced members are no quorum of what one
-    /// of them goes by.
+    /// of them goes by, unless that is over: none of them would be elected by it.
     fn check_recoverable(&mut self, old: &Ctrl, fences: &[(MemberId, Fence)], records: &Records) {
         if !old.is_guarded() {
             self.ghost.saw("rollback or unopened");
@@ -224,11 +235,21 @@ impl Sim {
             .map(|(id, _)| *id)
             .collect();
         let theirs = fences.iter().filter(|(id, _)| intact.contains(id));
-        let mut in_force =
-            theirs.filter_map(|(_, fence)| fence.log.as_ref()).map(|log| &log.in_force);
-        if in_force.any(|config| {
-            config.iter().filter(|id| intact.contains(id)).count() >= quorum(config.len())
-        }) {
+        let stores = self.stores_of(old.inc);
+        let store_of = |id: &MemberId| stores.iter().find(|(_, store)| store.id == *id);
+        let over = |id: &MemberId, log: &LogSummary| {
+            let place = log.place_of(&log.in_force);
+            store_of(id).zip(place).is_some_and(|((_, store), place)| {
+                self.is_over(store, &log.in_force, place, |id| intact.contains(id))
+            })
+        };
+        let mut logs = theirs.filter_map(|(id, fence)| Some((id, fence.log.as_ref()?)));
+        let found = logs.any(|(id, log)| {
+            let config = &log.in_force;
+            let here = config.iter().filter(|id| intact.contains(id)).count();
+            here >= quorum(config.len()) && !over(id, log)
+        });
+        if found {
             self.broke(
                 "S8: a cluster that a restart would have brought back was restored".to_owned(),
             );

@@ -10,7 +10,7 @@ use protocol::{
     cluster::{ClusterId, MemberId, cluster_id, member_id},
     observation::{Check, LogSummary},
 };
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
 
 /// What an entry of the log does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,18 +132,19 @@ impl Store {
         all.reverse();
         let in_force = all.iter().rposition(|(index, _)| *index <= self.commit).unwrap_or(0);
         let first = in_force.saturating_sub(1);
-        let mut configs: Vec<Vec<MemberId>> = Vec::new();
-        for (_, config) in all.iter().skip(first) {
-            if !configs.contains(config) {
-                configs.push(config.clone());
-            }
+        let mut told: BTreeMap<Vec<MemberId>, u64> = BTreeMap::new();
+        for (index, config) in all.iter().skip(first) {
+            told.insert(config.clone(), *index as u64); // the highest of its places comes last
         }
+        let (configs, places) = told.into_iter().unzip();
         LogSummary {
             last_term: self.last().0,
             last_index: self.log.len() as u64,
             commit: self.commit as u64,
             in_force: all.get(in_force).map(|(_, config)| config.clone()).unwrap_or_default(),
             configs,
+            places,
+            settled: all.get(in_force).is_some_and(|(index, _)| *index <= self.commit),
         }
     }
 
