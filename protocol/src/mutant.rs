@@ -80,6 +80,8 @@ mutants! {
     SuccessorSilences "successor-silences" "a machine is not attested while its successor votes",
     OldSalvageAwaited "old-salvage-awaited" "the last incarnation's salvage is looked for in this one",
     BadForEver "bad-for-ever" "a snapshot that was unreadable once is not looked at again",
+    ReplacesAtTheEdge "replaces-at-the-edge" "a member is taken out however few of the others are healthy",
+    AsideEarly "aside-early" "a member's data is moved aside while it still votes",
 }
 
 impl Mutant {

@@ -107,4 +107,5 @@ stories! {
     s77_salvage_unreadable "77-salvage-unreadable.txt",
     s78_old_voters_in_a_log "78-old-voters-in-a-log.txt",
     s781_old_quorum_in_a_log "781-old-quorum-in-a-log.txt",
+    s79_replaced_on_anothers_volume "79-replaced-on-anothers-volume.txt",
 }

@@ -355,7 +355,8 @@ impl Scene<'_> {
         let healthy = others.iter().filter(|member| {
             self.vote(member.slot).is_some_and(|vote| vote.health == crate::vote::Health::Healthy)
         });
-        if healthy.count() < crate::cluster::quorum(self.ctrl.members.len()) {
+        let too_few = healthy.count() < crate::cluster::quorum(self.ctrl.members.len());
+        if too_few && !mutant::is(Mutant::ReplacesAtTheEdge) {
             return refuse(
                 Code::ReplaceWaits,
                 "too few of the other members are healthy to take this one out",

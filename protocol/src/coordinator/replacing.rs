@@ -11,6 +11,7 @@ use crate::{
     cluster::{Member, MemberId, Seat, Slot, quorum},
     effect::{Effect, Join, Listed, Start},
     explanation::{Code, Note},
+    mutant::{self, Mutant},
     observation::{LogState, Ran},
     registry::{Ctrl, Operation, Stage},
     vote::Health,
@@ -242,9 +243,11 @@ impl Scene<'_> {
 
     /// The new member's own machine: aside with the old data, `ran` before the start, then join.
     pub(super) fn replacement_part(&self) -> Option<Step> {
-        let op =
-            self.ctrl.op.as_ref().filter(|op| op.slot == self.slot && op.stage >= Stage::Added)?;
-        let added = op.added?;
+        let op = self.ctrl.op.as_ref().filter(|op| op.slot == self.slot)?;
+        if mutant::is(Mutant::AsideEarly) && op.stage == Stage::Intent {
+            return self.clear_the_way();
+        }
+        let added = op.added.filter(|_| op.stage >= Stage::Added)?;
         let owner = self.owner()?;
         let recorded =
             self.mine.ran.as_ref().filter(|ran| ran.inc == self.ctrl.inc && ran.member_id == added);
@@ -289,12 +292,31 @@ impl Scene<'_> {
         }
     }
 
+    /// The volume of another seat is mounted here: moved aside, its voter would pass for lost when it
+    /// comes home.
+    pub(super) fn leave_anothers_voter(&self) -> Option<Step> {
+        let held = match self.data().log {
+            LogState::Present { member_id, .. } => Some(member_id),
+            LogState::Missing | LogState::Unreadable(_) => None,
+        };
+        let voters = self.ctrl.members.iter().chain(self.ctrl.intent.iter().flatten());
+        let mut elsewhere = voters.filter(|member| member.slot != self.slot);
+        let text = "the data dir holds the member of another seat, which is left alone (S16): mount this \
+                    node's own volume, or an empty one";
+        elsewhere
+            .any(|member| Some(member.id) == held)
+            .then(|| Step::Wait(Note::new(Code::Foreign, text)))
+    }
+
     fn clear_the_way(&self) -> Option<Step> {
         if !self.is_stopped() {
             return Step::act(Effect::Stop, Code::Replacing, "stops the member that was replaced");
         }
         if self.data().log == LogState::Missing {
             return None;
+        }
+        if let Some(foreign) = self.leave_anothers_voter() {
+            return Some(foreign);
         }
         let inc = self.data_inc().unwrap_or(0);
         Step::act(Effect::MoveAside { inc }, Code::Replacing, "moves the old member's data aside")

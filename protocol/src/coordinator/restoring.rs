@@ -114,6 +114,9 @@ impl Scene<'_> {
         if !may_start {
             return Step::wait(Code::Restoring, "restored; starts when enough members are");
         }
+        if let Some(foreign) = self.leave_anothers_voter() {
+            return Some(foreign);
+        }
         let digest = self.ctrl.plan.as_ref()?.sha256;
         if plan.source.object.is_some() && (!self.holds_plan(plan) || self.data().swap.is_some()) {
             let old_inc = self.data_inc().unwrap_or_else(|| self.ctrl.inc.saturating_sub(1));

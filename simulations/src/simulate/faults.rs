@@ -37,6 +37,7 @@ impl Sim {
         if self.calm {
             return;
         }
+        self.ghost.troubled_at = self.now;
         let living: Vec<usize> =
             (0..self.machines.len()).filter(|at| !self.machines[*at].terminated).collect();
         if living.is_empty() {
@@ -305,6 +306,7 @@ impl Sim {
     }
 
     pub(super) fn heal(&mut self, cure: Cure) {
+        self.ghost.troubled_at = self.now;
         match cure {
             Cure::StartAgent(machine) => self.start_agent(machine),
             Cure::ResumeAgent(machine) => {

@@ -51,6 +51,8 @@ pub(super) struct Ghost {
     pub(super) manifests: Vec<(u64, Manifest)>,
     /// Incarnations that were opened to clients.
     pub(super) opened: BTreeSet<u64>,
+    /// When a fault last began or ended.
+    pub(super) troubled_at: u64,
     /// When the present attempt was opened.
     pub(super) opened_at: u64,
     /// The members fenced by the commit that ended each incarnation, with the last index of the log

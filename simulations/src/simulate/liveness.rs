@@ -25,6 +25,7 @@ impl Sim {
     pub(super) fn calm_down(&mut self) {
         self.say("", "-- from here on nothing goes wrong");
         self.calm = true;
+        self.ghost.troubled_at = self.now;
         self.helped_at = self.now;
         let cures: Vec<(u64, u64)> = self
             .queue
@@ -53,6 +54,7 @@ impl Sim {
             self.release(machine);
         }
         self.bring_volumes_home();
+        self.take_copies_away();
         self.lose_for_good();
         for machine in 0..self.machines.len() {
             self.start_agent(machine);
@@ -81,6 +83,26 @@ impl Sim {
                 Some(other) => _ = self.swap_volumes(machine, other, 1),
                 // its own is nowhere: what lies here instead is taken away, as the agent asks for
                 None => self.empty(machine),
+            }
+        }
+    }
+
+    /// A copy of another seat's voter is taken away from where an agent asks for it.
+    fn take_copies_away(&mut self) {
+        let Some(ctrl) = self.records().ctrl else { return };
+        for machine in 0..self.machines.len() {
+            let Some(store) = self.machines[machine].dir().member.as_ref() else { continue };
+            let voter = ctrl.members.iter().find(|member| member.id == store.id);
+            let Some(voter) = voter.filter(|voter| voter.slot != self.seat_of(machine)) else {
+                continue;
+            };
+            let at_home = (0..self.machines.len()).any(|at| {
+                let held = self.machines[at].dir().member.as_ref().map(|store| store.id);
+                let lives = !self.machines[at].terminated && self.seat_of(at) == voter.slot;
+                lives && held == Some(voter.id)
+            });
+            if at_home {
+                self.empty(machine);
             }
         }
     }
@@ -182,7 +204,8 @@ impl Sim {
         let whole = self.options.lost_for_good == 0;
         let rests = matches!(ctrl.phase, Phase::Idle) || (!whole && ctrl.phase == Phase::Healing);
         if !rests || !ctrl.opened {
-            return Some(format!("L1: it is {} for ever: {}", ctrl.phase.name(), self.reasons()));
+            let (name, phase) = (self.liveness(&ctrl), ctrl.phase.name());
+            return Some(format!("{name}: it is {phase} for ever: {}", self.reasons()));
         }
         let wanted = self.options.members - self.options.lost_for_good;
         let healthy: BTreeSet<&str> = (0..self.machines.len())
@@ -195,10 +218,37 @@ impl Sim {
             .map(|at| self.machines[at].name.as_str())
             .collect();
         if healthy.len() < wanted.max(quorum(ctrl.members.len())) {
-            let text = format!("L5: {} of {wanted} members are back", healthy.len());
+            let name = if ctrl.phase == Phase::Healing { "L5" } else { "L7" };
+            let text = format!("{name}: {} of {wanted} members are back", healthy.len());
             return Some(format!("{text}: {}", self.reasons()));
         }
         None
+    }
+
+    /// Which of the promises of protocol.md 1.11 is not kept by a cluster that stays as it is: L1 and L5
+    /// to L7 of what is restored, refilled or parked, L2 of an attempt that was called off and goes no
+    /// further, L3 of one that neither blocks nor ends, L4 of an act that nobody leads, L8 of one attempt
+    /// after the other, L10 of one that everybody has joined and that old voters keep from blocking.
+    fn liveness(&self, ctrl: &Ctrl) -> &'static str {
+        let led = ctrl.lease.as_ref().is_some_and(|lease| !lease.released);
+        match ctrl.phase {
+            _ if !led => "L4",
+            _ if ctrl.aborts > 3 => "L8",
+            Phase::Fencing if ctrl.parked.is_some() || ctrl.paused.is_some() => "L6",
+            Phase::Fencing => {
+                let standing = protocol::fence::standing(ctrl, &self.records());
+                let old = standing.missing.is_empty() && !standing.blocks;
+                if old { "L10" } else { "L3" }
+            }
+            Phase::Aborted => "L2",
+            Phase::Healing | Phase::Idle => "L5",
+            Phase::Genesis
+            | Phase::Committed
+            | Phase::Restoring
+            | Phase::Starting
+            | Phase::Verifying
+            | Phase::Open => "L1",
+        }
     }
 
     /// No machine holds data of the incarnation and no snapshot of it was ever taken: there is nothing

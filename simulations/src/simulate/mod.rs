@@ -25,6 +25,7 @@ mod ghost;
 mod closure;
 mod safety;
 mod service;
+mod membership;
 mod liveness;
 pub mod runs;
 pub mod shrink;

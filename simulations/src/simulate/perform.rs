@@ -165,7 +165,12 @@ impl Sim {
             return unavailable("the restored member is gone");
         }
         self.check_change(machine, effect);
+        self.check_kept(machine, effect);
+        let had = self.kept(machine);
         self.machines[machine].change(effect);
+        if self.kept(machine) < had {
+            self.broke(format!("S16: {} loses what its data dir held", effect.name()));
+        }
         self.stir();
         Outcome::Ok
     }

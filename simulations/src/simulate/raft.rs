@@ -76,6 +76,13 @@ impl Sim {
         (leads && self.linked(machine, leader)).then_some(leader)
     }
 
+    /// Whether the member `id` of the cluster that runs on `machine` runs too and is reached from there.
+    pub(super) fn reaches(&self, machine: usize, id: MemberId) -> bool {
+        let store = self.machines[machine].running().map(|(_, store)| store);
+        let home = store.and_then(|store| self.home(store.cluster, id));
+        home.is_some_and(|home| self.linked(machine, home))
+    }
+
     /// Whether the leader on `machine` reaches a quorum that goes by its term.
     fn has_quorum(&self, machine: usize) -> bool {
         let Some((_, store)) = self.machines[machine].running() else { return false };

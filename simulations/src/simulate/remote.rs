@@ -189,6 +189,7 @@ impl Sim {
             return Deferred::Ready(unavailable("etcd has no members"));
         };
         let (cluster, term, mut peers) = (store.cluster, store.term, (**peers).clone());
+        let before = peers.clone();
         let then = match &effect {
             Effect::ListMembers => {
                 let listed = peers.iter().map(|peer| self.listed(peer)).collect();
@@ -216,7 +217,7 @@ impl Sim {
             }
             other => unreachable!("{} is no question to etcd", other.name()),
         };
-        self.check_membership(&effect);
+        self.check_membership(leader, &before, &peers);
         match self.propose_members(leader, peers) {
             Some(index) => Deferred::Proposed { cluster, index, term, then },
             None => Deferred::Ready(unavailable("a change of members is on its way")),

@@ -1,5 +1,6 @@
 //! **service** — the invariants of protocol.md 1.11 that speak of seats, machines and what etcd serves:
-//! S1 to S3, S5, S6, S10, S11, S14, S16, S17, S20, S22. The others are in [`safety`](super::safety).
+//! S1 to S3, S5, S6, S10, S11, S14, S16, S20, S22. The others are in [`safety`](super::safety) and
+//! [`membership`](super::membership).
 
 use super::{Sim, ghost::Decision};
 use crate::world::etcd::{Entry, Store, voters};
@@ -176,18 +177,6 @@ impl Sim {
             self.broke(format!("S22: the member of {name} runs on two machines"));
         }
         self.ghost.started.insert(store.id);
-    }
-
-    /// S17: etcd's members change only within the operation that is on record.
-    pub(super) fn check_membership(&mut self, effect: &Effect) {
-        let records = self.records();
-        let ctrl = records.ctrl.as_ref();
-        let begun = ctrl.is_some_and(|ctrl| ctrl.op.is_some());
-        let over = ctrl.is_some_and(|ctrl| ctrl.intent.is_none());
-        let adds = matches!(effect, Effect::AddLearner { .. } | Effect::Promote(_));
-        if !begun && adds {
-            self.ghost.saw(if over { "late membership call" } else { "membership" });
-        }
     }
 
     // ------------------------------------------------------------ what etcd serves
