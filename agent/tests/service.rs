@@ -8,7 +8,8 @@ use agent::{
 };
 use common::{dirs::Dirs, etcd_dir, free_port, wait_for};
 use protocol::{
-    effect::{Join, Start},
+    cluster::{MemberId, cluster_id, member_id},
+    effect::{Expected, Join, Start},
     observation::{LogState, Process},
 };
 use std::{
@@ -22,6 +23,12 @@ use std::{
 struct Supervised {
     dirs: Dirs,
     config: ExecConfig,
+}
+
+/// The only member of a cluster that was founded at this peer URL.
+fn founder(peer_url: &str) -> Expected {
+    let id = member_id(peer_url, "token");
+    Expected { member_id: id, cluster_id: Some(cluster_id([id].into_iter())) }
 }
 
 impl Supervised {
@@ -53,7 +60,15 @@ impl Supervised {
             token: "token".to_owned(),
             existing: false,
         };
-        Start { quarantined, join: Some(join) }
+        Start { quarantined, member: self.member(), join: Some(join) }
+    }
+
+    fn member(&self) -> Expected {
+        founder(&self.config.peer_url)
+    }
+
+    fn with_data(&self) -> Start {
+        Start { quarantined: false, member: self.member(), join: None }
     }
 
     /// Waits until etcd answers at this endpoint.
@@ -84,7 +99,7 @@ async fn etcd_is_started_adopted_stopped_and_started_again() {
     let member = Supervised::new();
     let exec = member.exec();
     assert_eq!(exec.state().await, Process::Stopped);
-    assert!(exec.start(&Start { quarantined: false, join: None }).await.is_err(), "no data");
+    assert!(exec.start(&member.with_data()).await.is_err(), "no data");
     exec.start(&member.founding(true)).await.expect("started");
     assert_eq!(exec.state().await, QUARANTINED);
     assert!(exec.start(&member.founding(true)).await.is_err(), "it runs already");
@@ -103,7 +118,11 @@ async fn etcd_is_started_adopted_stopped_and_started_again() {
     assert_eq!(exec.state().await, Process::Stopped, "no zombie counts");
     assert!(member.dirs.disk().read_log().await.expect("a log").last_index > 2);
 
-    adopter.start(&Start { quarantined: false, join: None }).await.expect("started with its data");
+    let foreign = Expected { member_id: MemberId(7), cluster_id: None };
+    let refused = adopter.start(&Start { member: foreign, ..member.with_data() }).await;
+    assert!(refused.is_err(), "another member's data");
+    assert_eq!(exec.state().await, Process::Stopped);
+    adopter.start(&member.with_data()).await.expect("started with its data");
     member.answers(&member.config.client_urls[0]);
     assert_eq!(exec.state().await, OPEN);
     assert_eq!(common::etcdctl_ok(&member.config.client_urls[0], &["get", "a"]).trim(), "a\nb");
@@ -202,7 +221,7 @@ async fn agent_that_dies() {
         token: "token".to_owned(),
         existing: false,
     };
-    let start = Start { quarantined: false, join: Some(join) };
+    let start = Start { quarantined: false, member: founder(parts[2]), join: Some(join) };
     Exec::new(config).start(&start).await.expect("started");
     std::process::abort();
 }

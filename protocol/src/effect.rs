@@ -6,7 +6,7 @@
 //! number of its own.
 
 use crate::{
-    cluster::{Member, MemberId},
+    cluster::{ClusterId, Member, MemberId},
     manifest::Reason,
     observation::{InAttempt, Ran},
     plan::Plan,
@@ -143,8 +143,27 @@ pub enum Effect {
 pub struct Start {
     /// Only the local socket leads to it.
     pub quarantined: bool,
+    /// Whose data the data dir must hold, if it holds any, right before the start: another volume may
+    /// have been mounted since the look.
+    pub member: Expected,
     /// What it should know of the cluster if its data dir is empty; with data, etcd ignores it.
     pub join: Option<Join>,
+}
+
+/// A member as its log names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Expected {
+    /// Its id.
+    pub member_id: MemberId,
+    /// Its cluster, which is that of one incarnation; `None`: not known.
+    pub cluster_id: Option<ClusterId>,
+}
+
+impl Expected {
+    /// Whether a log with these ids is its log.
+    pub fn is(&self, cluster_id: ClusterId, member_id: MemberId) -> bool {
+        self.member_id == member_id && self.cluster_id.is_none_or(|id| id == cluster_id)
+    }
 }
 
 /// How a member with an empty data dir finds its cluster.

@@ -13,6 +13,7 @@
 use super::{
     durable,
     process_table::{self, Etcd, ProcessId, Serves},
+    wal_log,
 };
 use crate::ports::service::{Service, ServiceError};
 use async_trait::async_trait;
@@ -245,6 +246,8 @@ impl Inner {
             let dir = self.config.data_dir.display();
             return Err(ServiceError(format!("{dir} holds no member to start")));
         }
+        wal_log::is_of(&self.config.data_dir.join("member"), &start.member)
+            .map_err(ServiceError)?;
         let state_dir = &self.config.state_dir;
         let failed =
             |what: &Path, why: &io::Error| ServiceError(format!("{}: {why}", what.display()));

@@ -15,6 +15,7 @@ use super::{
 };
 use protocol::{
     cluster::{ClusterId, MemberId},
+    effect::Expected,
     observation::LogSummary,
 };
 use std::path::Path;
@@ -46,6 +47,24 @@ pub fn head(member: &Path) -> Result<Head, WalError> {
         Ok(Go::Enough)
     })?;
     found.ok_or_else(|| nameless(&dir))
+}
+
+/// Refuses a data dir that holds another member's log than the one that is to be started. A log that
+/// can't be read is etcd's to refuse.
+///
+/// # Errors
+/// Whose log it is instead.
+pub fn is_of(member: &Path, expected: &Expected) -> Result<(), String> {
+    match head(member) {
+        Ok(Head { cluster_id, member_id }) if !expected.is(cluster_id, member_id) => {
+            let (dir, wanted) = (member.display(), expected.member_id);
+            let found = format!("member {member_id} of cluster {cluster_id}");
+            Err(format!(
+                "{dir} holds {found} and not member {wanted}: is the right volume mounted?"
+            ))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Reads the whole log of a stopped member.

@@ -9,9 +9,9 @@
 use super::{Coordinator, scene::Step};
 use crate::{
     boot::{self, Gate, May, Table},
-    effect::{Effect, Lane, Start},
+    effect::{Effect, Expected, Lane, Start},
     explanation::{Code, Note},
-    observation::{Look, Memory, Process},
+    observation::{LogState, Look, Memory, Process},
     time::{Moment, Span},
 };
 
@@ -72,7 +72,14 @@ impl Coordinator {
             "the stores are silent; by its own record this machine runs incarnation {}",
             may.inc
         );
-        let start = Start { quarantined: may.quarantined, join: None };
+        let look = &self.known.look.as_ref()?.1;
+        let cluster_id = match look.data.log {
+            LogState::Present { cluster_id, .. } => Some(cluster_id),
+            LogState::Missing | LogState::Unreadable(_) => None,
+        };
+        let member_id = look.memory.ran.as_ref()?.member_id;
+        let member = Expected { member_id, cluster_id };
+        let start = Start { quarantined: may.quarantined, member, join: None };
         Step::act(Effect::Start(start), Code::WithoutStores, text)
     }
 

@@ -9,7 +9,7 @@ use super::{Mode, Scene, Step};
 use crate::{
     change,
     cluster::{Member, MemberId, Seat, Slot, quorum},
-    effect::{Effect, Join, Listed, Start},
+    effect::{Effect, Expected, Join, Listed, Start},
     explanation::{Code, Note},
     mutant::{self, Mutant},
     observation::{LogState, Ran},
@@ -286,7 +286,8 @@ impl Scene<'_> {
                 Step::wait(Code::Degraded, "the learner's data is gone; it is not started empty")
             }
             (Some(_), false) => {
-                let start = Start { quarantined: false, join: Some(self.join(op.slot)) };
+                let member = Expected { member_id: added, cluster_id: self.ctrl.cluster_id };
+                let start = Start { quarantined: false, member, join: Some(self.join(op.slot)) };
                 Step::act(Effect::Start(start), Code::Replacing, "starts the learner")
             }
         }
@@ -295,10 +296,7 @@ impl Scene<'_> {
     /// The volume of another seat is mounted here: moved aside, its voter would pass for lost when it
     /// comes home.
     pub(super) fn leave_anothers_voter(&self) -> Option<Step> {
-        let held = match self.data().log {
-            LogState::Present { member_id, .. } => Some(member_id),
-            LogState::Missing | LogState::Unreadable(_) => None,
-        };
+        let held = self.held();
         let voters = self.ctrl.members.iter().chain(self.ctrl.intent.iter().flatten());
         let mut elsewhere = voters.filter(|member| member.slot != self.slot);
         let text = "the data dir holds the member of another seat, which is left alone (S16): mount this \

@@ -7,7 +7,7 @@
 use super::{Scene, Step};
 use crate::{
     cluster::{MemberId, Slot},
-    effect::{Effect, Start},
+    effect::{Effect, Expected, Start},
     explanation::Code,
     mutant::{self, Mutant},
     observation::{LogState, Process},
@@ -63,21 +63,25 @@ impl Scene<'_> {
                 let text = "the data dir holds another member than the one on record: start it by                             hand if it was put here by hand, and say `requorum replace` of this node";
                 Step::wait(Code::Foreign, text)
             }
-            Process::Stopped => self.start(),
+            Process::Stopped => self.start(ran.member_id),
             Process::Running { quarantined: true } if self.may_open() => self.open(),
             Process::Running { .. } => self.disarm(),
         }
     }
 
     fn holds_another_than(&self, id: MemberId) -> bool {
-        let held = match self.data().log {
-            LogState::Present { member_id, .. } => Some(member_id),
-            LogState::Missing | LogState::Unreadable(_) => None,
-        };
-        held.is_some_and(|held| held != id) && !mutant::is(Mutant::StartForeign)
+        self.held().is_some_and(|held| held != id) && !mutant::is(Mutant::StartForeign)
     }
 
-    fn start(&self) -> Option<Step> {
+    /// The member whose log lies in the data dir.
+    pub(super) fn held(&self) -> Option<MemberId> {
+        match self.data().log {
+            LogState::Present { member_id, .. } => Some(member_id),
+            LogState::Missing | LogState::Unreadable(_) => None,
+        }
+    }
+
+    fn start(&self, ran: MemberId) -> Option<Step> {
         if self.core.known.rests(self.now, self.timers()) {
             return Step::wait(
                 Code::Restarting,
@@ -94,8 +98,10 @@ impl Scene<'_> {
         });
         let quarantined =
             self.look.memory.opened < self.ctrl.inc && !mutant::is(Mutant::StartUnquarantined);
+        let seen = self.held().filter(|_| mutant::is(Mutant::StartForeign));
+        let member = Expected { member_id: seen.unwrap_or(ran), cluster_id: self.ctrl.cluster_id };
         Step::act(
-            Effect::Start(Start { quarantined, join }),
+            Effect::Start(Start { quarantined, member, join }),
             Code::Restarting,
             "starts etcd with its data",
         )

@@ -102,6 +102,10 @@ impl World {
     fn start_etcd(&mut self, agent: usize, start: &Start) -> Outcome {
         self.check_start(agent);
         let machine = self.agents[agent].machine;
+        let held = self.machines[machine].volume.member.as_ref();
+        if held.is_some_and(|held| !start.member.is(held.cluster, held.id)) {
+            return unavailable("the data dir holds another member");
+        }
         if self.machines[machine].broken {
             return unavailable("etcd ends at once");
         }

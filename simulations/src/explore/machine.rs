@@ -241,7 +241,8 @@ impl Machine {
     }
 
     fn start(&mut self, start: &Start) -> bool {
-        if self.member().is_none() || self.run.is_some() {
+        let meant = |member: &Member| start.member.is(member.cluster, member.id);
+        if !self.member().is_some_and(meant) || self.run.is_some() {
             return false;
         }
         self.forking = false;

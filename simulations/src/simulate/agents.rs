@@ -3,12 +3,12 @@
 
 use super::{Call, Happening, Sim, answers::Deferred};
 use protocol::{
-    cluster::{MemberId, Nonce},
+    cluster::Nonce,
     coordinator::{Coordinator, Told, Turn},
     effect::{Effect, Lane},
     event::{Command, Event, Outcome, Ticket},
     explanation::{Code, Note},
-    observation::{Answer, Identity, LogState},
+    observation::{Answer, Identity},
     registry::{Ctrl, Records},
     time::Moment,
 };
@@ -29,8 +29,6 @@ pub(super) struct Agent {
     /// What it last read and saw, for the checks.
     read: Option<Arc<Records>>,
     pub(super) saw_quorum: bool,
-    /// The member whose data it saw in place.
-    pub(super) saw_member: Option<MemberId>,
 }
 
 impl Agent {
@@ -69,7 +67,6 @@ impl Sim {
             vote,
             read,
             saw_quorum: false,
-            saw_member: None,
         });
         self.push(0, Happening::Wake { process });
     }
@@ -117,10 +114,6 @@ impl Sim {
             agent.read = Some(Arc::clone(records));
         }
         if let Outcome::Looked(look) = &outcome {
-            agent.saw_member = match look.data.log {
-                LogState::Present { member_id, .. } => Some(member_id),
-                LogState::Missing | LogState::Unreadable(_) => None,
-            };
             agent.saw_quorum = matches!(&look.etcd, Answer::Status(status) if status.linearizable);
         }
         self.hand_in(index, Event::Done { lane, asked, outcome });

@@ -196,6 +196,11 @@ impl Sim {
             };
             self.machines[machine].dir_mut().member = Some(store);
         }
+        let held = self.machines[machine].dir().member.as_ref();
+        if held.is_some_and(|held| !start.member.is(held.cluster, held.id)) {
+            self.ghost.saw("a volume changed under a start");
+            return unavailable("the data dir holds another member than the one to be started");
+        }
         self.check_start(machine, start.quarantined);
         let role = Role::Follower(None);
         self.machines[machine].etcd = Some(Service { quarantined: start.quarantined, role });

@@ -131,13 +131,6 @@ impl Sim {
             ));
             return;
         };
-        let agent = self.agents.iter().find(|agent| agent.machine == machine);
-        let seen = agent.and_then(|agent| agent.saw_member);
-        if seen.is_some_and(|seen| seen != store.id) {
-            // another volume came between the look and the start: no agent can know (ARCHITECTURE.md)
-            self.ghost.saw("a volume changed under a start");
-            return;
-        }
         let memory = here.memory();
         if memory.marker.is_some_and(|marker| marker.inc >= ran.inc) || memory.retired >= ran.inc {
             self.broke(format!("S6: {name} starts what it promised not to run"));
