@@ -194,13 +194,15 @@ pub enum Why {
     Ask,
 }
 
-/// An operator's consent: to one reason of one attempt, and to no other.
+/// An operator's consent: to one reason of one attempt, about one survivor, and to no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Approval {
     /// The attempt.
     pub attempt: u64,
     /// What it was parked for.
     pub parked: Parked,
+    /// The survivor whose data is done without, where that was asked.
+    pub about: Option<Slot>,
 }
 
 /// One seat's record.

@@ -98,6 +98,7 @@ stories! {
     s68_threshold "68-threshold.txt",
     s69_one_instance_twice "69-one-instance-twice.txt",
     s70_copy_refused "70-copy-refused.txt",
+    s701_two_copies_refused "701-two-copies-refused.txt",
     s71_data_refused_by_etcd "71-data-refused-by-etcd.txt",
     s72_voter_added_by_hand "72-voter-added-by-hand.txt",
     s73_attested_machine_returns "73-attested-machine-returns.txt",

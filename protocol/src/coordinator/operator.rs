@@ -3,13 +3,14 @@
 //!
 //! Comes from the agent's local socket, or from a command that found no agent. Goes to the table.
 
-use super::{Coordinator, Scene, Turn};
+use super::{Coordinator, Scene, Turn, sourcing::SALVAGE};
 use crate::{
     change,
     cluster::{Instance, Slot},
     effect::{Effect, Lane},
     event::{Command, Outcome, Ticket},
     explanation::{Code, Note},
+    fence,
     limits::WORD_PATIENCE,
     manifest::{Manifest, Reason},
     mutant::{self, Mutant},
@@ -223,7 +224,9 @@ impl Scene<'_> {
             ),
             Some(parked @ Parked::Approval(_)) => {
                 let mut after = self.ctrl.clone();
-                let approval = Approval { attempt, parked };
+                let asked = || self.best_survivor(&fence::standing(self.ctrl, self.records));
+                let about = (parked == SALVAGE).then(asked).flatten().map(|(slot, _)| slot);
+                let approval = Approval { attempt, parked, about };
                 after
                     .approved
                     .retain(|other| *other != approval && !mutant::is(Mutant::ConsentOverwritten));

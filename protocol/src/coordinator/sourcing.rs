@@ -20,7 +20,7 @@ use crate::{
 use alloc::{borrow::Cow, string::String, vec::Vec};
 
 /// A survivor's data can't be saved.
-const SALVAGE: Parked = Parked::Approval(Why::Salvage);
+pub(super) const SALVAGE: Parked = Parked::Approval(Why::Salvage);
 
 impl Scene<'_> {
     /// The manifests of the present incarnation, read during this attempt; or the step that reads them.
@@ -201,13 +201,13 @@ impl Scene<'_> {
     fn is_given_up(&self, slot: Slot) -> bool {
         let refused = self.salvage_of(slot).is_some_and(|salvage| salvage.manifest.is_none());
         let silent = self.vote(slot).is_none() && self.in_phase() >= self.timers().fence;
-        (refused && self.is_approved(SALVAGE))
+        (refused && self.is_approved(SALVAGE, Some(slot)))
             || (silent && !self.is_rollback() && self.salvage_of(slot).is_none())
     }
 
-    /// The operator consented to this very reason of this very attempt, among others perhaps.
-    fn is_approved(&self, parked: Parked) -> bool {
-        self.ctrl.approved.contains(&Approval { attempt: self.ctrl.attempt, parked })
+    /// The operator consented to this very question of this very attempt, among others perhaps.
+    fn is_approved(&self, parked: Parked, about: Option<Slot>) -> bool {
+        self.ctrl.approved.contains(&Approval { attempt: self.ctrl.attempt, parked, about })
     }
 
     /// A rollback throws intact data away: it is saved first, whatever that takes.
@@ -336,7 +336,7 @@ impl Scene<'_> {
             (Mode::Automatic, true) => Why::Loss,
             (Mode::Ask | Mode::Off, _) => Why::Ask,
         };
-        if self.is_approved(Parked::Approval(why)) {
+        if self.is_approved(Parked::Approval(why), None) {
             return None;
         }
         let attempt = self.ctrl.attempt;

@@ -65,6 +65,8 @@ struct CtrlV1<'a> {
 struct ApprovalV1 {
     attempt: u64,
     parked: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    about: Option<u8>,
 }
 
 #[derive(Serialize)]
@@ -167,8 +169,9 @@ fn read(at: &Fields<'_>) -> Result<Ctrl, WireError> {
     })
 }
 
-const fn approval(approval: &Approval) -> ApprovalV1 {
-    ApprovalV1 { attempt: approval.attempt, parked: approval.parked.name() }
+fn approval(approval: &Approval) -> ApprovalV1 {
+    let Approval { attempt, parked, about } = approval;
+    ApprovalV1 { attempt: *attempt, parked: parked.name(), about: about.map(|slot| slot.0) }
 }
 
 fn read_approval(node: &Node<'_>) -> Result<Approval, WireError> {
@@ -176,6 +179,7 @@ fn read_approval(node: &Node<'_>) -> Result<Approval, WireError> {
     Ok(Approval {
         attempt: at.get("attempt").number()?,
         parked: at.get("parked").named(Parked::parse)?,
+        about: at.get("about").optional(Node::slot)?,
     })
 }
 

@@ -193,7 +193,10 @@ pub(crate) fn full_ctrl() -> Ctrl {
         paused: Some(text("maintenance")),
         aborts: 2,
         parked: Some(Parked::Approval(Why::Loss)),
-        approved: vec![Approval { attempt: 7, parked: Parked::Approval(Why::Loss) }],
+        approved: vec![
+            Approval { attempt: 7, parked: Parked::Approval(Why::Loss), about: None },
+            Approval { attempt: 7, parked: Parked::Approval(Why::Salvage), about: Some(Slot(2)) },
+        ],
         op_id: text("op-41"),
     }
 }
