@@ -109,4 +109,5 @@ stories! {
     s78_old_voters_in_a_log "78-old-voters-in-a-log.txt",
     s781_old_quorum_in_a_log "781-old-quorum-in-a-log.txt",
     s79_replaced_on_anothers_volume "79-replaced-on-anothers-volume.txt",
+    s80_promise_lost_with_the_root_disk "80-promise-lost-with-the-root-disk.txt",
 }

@@ -99,9 +99,15 @@ impl Scene<'_> {
     }
 
     fn take_seat(&self) -> Option<Step> {
+        // a fence of this seat binds whoever sits on it, and the machine that it speaks of even before it
+        // has the seat: it is adopted before anything else (boot rule 3)
+        if (self.owner().is_some() || self.i_ran())
+            && let Some(step) = self.adopt_fence()
+        {
+            return Some(step);
+        }
         if self.owner().is_some() {
-            // a fence of this seat binds whoever sits on it: adopt it before anything else
-            return self.adopt_fence();
+            return None;
         }
         let free = match &self.mine.owner {
             None => true,
@@ -164,13 +170,16 @@ impl Scene<'_> {
 
     /// The seat's votes have not moved for ttl + margin under our own eyes (protocol.md 1.4).
     fn is_abandoned(&self) -> bool {
+        if mutant::is(Mutant::SeatForEver) {
+            return false;
+        }
         let timers = self.timers();
         let watch = timers.lease_ttl + timers.lease_margin;
         self.core.known.book.unchanged_for(self.slot) >= watch.max(timers.lin)
     }
 
     fn adopt_fence(&self) -> Option<Step> {
-        let fence = self.mine.fence.as_ref()?;
+        let fence = self.mine.fence.as_ref().filter(|_| !mutant::is(Mutant::FenceNotAdopted))?;
         let fenced = InAttempt { inc: fence.inc, attempt: fence.attempt };
         let aborted = self.ctrl.aborted;
         let over = aborted

@@ -169,6 +169,12 @@ impl World {
                     let machine = at.expect("a machine of that name");
                     self.machines[machine].root = protocol::observation::Memory::default();
                 }
+                ("promise", "lost") => {
+                    // its volume was not mounted when it promised: both copies lay on the root disk
+                    let machine = at.expect("a machine of that name");
+                    self.machines[machine].root = protocol::observation::Memory::default();
+                    self.machines[machine].volume.marker = None;
+                }
                 _ => panic!("no such setting: {setting}"),
             }
         }

@@ -8,7 +8,7 @@ use protocol::{
     effect::Effect,
     explanation::{Code, Note},
     observation::InAttempt,
-    registry::{Change, Ctrl, Evidence, RecordChange, Records, Row, SlotRecord, Written},
+    registry::{Change, Ctrl, Evidence, Phase, RecordChange, Records, Row, SlotRecord, Written},
     wire,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -285,7 +285,8 @@ impl World {
         );
     }
 
-    /// S9: only the recorded machine starts a member, of the incarnation its agent has read.
+    /// S9: only the recorded machine starts a member, of the incarnation its agent has read; S6: and
+    /// no machine whose fence stands for the open attempt.
     pub(super) fn check_start(&self, agent: usize) {
         let agent = &self.agents[agent];
         let machine = &self.machines[agent.machine];
@@ -296,6 +297,12 @@ impl World {
         assert!(ran.inc >= ctrl.inc, "{} starts an incarnation that is over", machine.instance);
         let seat = ctrl.seat_named(&machine.name).expect("each machine has a seat");
         let records = self.records();
+        let open = records.ctrl.as_ref().filter(|ctrl| ctrl.phase == Phase::Fencing);
+        let fence = records.slot(seat.slot).fence.as_ref().filter(|f| f.instance == machine.instance);
+        let binds = open.zip(fence).is_some_and(|(ctrl, f)| {
+            f.inc == ctrl.inc && f.attempt == ctrl.attempt && ran.inc == f.inc
+        });
+        assert!(!binds, "S6: {} starts although its fence stands", machine.instance);
         let stored = records.slot(seat.slot).ran.as_ref();
         assert_eq!(stored, Some(ran), "S9: the table names this machine before it starts");
     }
