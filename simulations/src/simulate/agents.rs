@@ -212,7 +212,8 @@ fn is_of(what: &Happening, process: u64) -> bool {
         | Happening::Message { .. }
         | Happening::Client
         | Happening::Trouble(_)
-        | Happening::Heal(_) => false,
+        | Happening::Heal(_)
+        | Happening::Cue => false,
     }
 }
 

@@ -44,6 +44,11 @@ impl Sim {
             return;
         }
         let machine = living[planned.pick as usize % living.len()];
+        self.befall(machine, planned);
+    }
+
+    /// A fault strikes this very machine.
+    pub(super) fn befall(&mut self, machine: usize, planned: Planned) {
         let name = self.machines[machine].instance.0.clone();
         self.say(&name, &format!("!! {:?} for {} ms", planned.fault, planned.lasting));
         match planned.fault {

@@ -60,6 +60,8 @@ pub(super) struct Ghost {
     pub(super) fenced: BTreeMap<u64, BTreeMap<MemberId, Option<u64>>>,
     /// Snapshots that could not be read for a while: to pass them over is no fault.
     pub(super) spoilt: BTreeSet<Digest>,
+    /// The member whose log was last read on each machine.
+    pub(super) logs_read: BTreeMap<usize, MemberId>,
     /// What was last voted from each machine.
     pub(super) votes: BTreeMap<usize, (Slot, Health, u64)>,
     pub(super) witness: Witness,

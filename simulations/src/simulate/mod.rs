@@ -26,6 +26,9 @@ mod closure;
 mod safety;
 mod service;
 mod membership;
+mod testimony;
+pub mod plots;
+mod cues;
 mod liveness;
 pub mod runs;
 pub mod shrink;
@@ -76,6 +79,8 @@ enum Happening {
     Trouble(usize),
     /// What a fault did ends.
     Heal(Box<faults::Cure>),
+    /// The plot looks whether its next step is due.
+    Cue,
 }
 
 /// A write on its way whose sender no longer waits.
@@ -117,6 +122,8 @@ pub struct Sim {
     calm: bool,
     /// When an operator last had a member replaced by hand.
     helped_at: u64,
+    /// How far the plot is.
+    played: plots::Played,
     ghost: Ghost,
     hash: DefaultHasher,
     events: u64,
@@ -162,6 +169,7 @@ impl Sim {
             stirred: false,
             calm: false,
             helped_at: 0,
+            played: plots::Played::default(),
             ghost: Ghost::default(),
             hash: DefaultHasher::new(),
             events: 0,
@@ -175,6 +183,9 @@ impl Sim {
         sim.push(1_000, Happening::Client);
         if let Some(first) = sim.options.faults.first() {
             sim.push(first.at, Happening::Trouble(0));
+        }
+        if sim.options.plot.is_some() {
+            sim.push(plots::BEGINS, Happening::Cue);
         }
         sim
     }
@@ -214,6 +225,7 @@ impl Sim {
             Happening::Client => self.client(),
             Happening::Trouble(index) => self.trouble(index),
             Happening::Heal(cure) => self.heal(*cure),
+            Happening::Cue => self.follow_plot(),
         }
     }
 
@@ -238,7 +250,8 @@ impl Sim {
             | Happening::Raft
             | Happening::Client
             | Happening::Trouble(_)
-            | Happening::Heal(_) => None,
+            | Happening::Heal(_)
+            | Happening::Cue => None,
         };
         match still {
             Some(machine) => {

@@ -4,6 +4,7 @@
 //! the faults off altogether, because the rarest stories need most of the others to keep quiet.
 //! Faults are planned before anything runs, so that one can be left out and the rest stay (shrinking).
 
+use super::plots::{self, Plot};
 use protocol::{
     coordinator::{Mode, Threshold},
     limits::Timers,
@@ -206,6 +207,8 @@ pub struct Options {
     pub faults: Vec<Planned>,
     /// Seats whose machine is destroyed for good when things stop going wrong.
     pub lost_for_good: usize,
+    /// What is played on purpose, if anything is.
+    pub plot: Option<Plot>,
 }
 
 impl Options {
@@ -244,7 +247,7 @@ impl Options {
         let faults = faults.into_iter().map(slower).collect();
         let spare = members - protocol::cluster::quorum(members);
         let lost_for_good = if rng.bool() { 0 } else { rng.usize(0..=spare) };
-        Self {
+        let drawn = Self {
             seed,
             members,
             pace,
@@ -257,7 +260,9 @@ impl Options {
             writes: writes * stretch,
             faults,
             lost_for_good,
-        }
+            plot: None,
+        };
+        if plots::is_plotted(seed) { plots::plotted(drawn) } else { drawn }
     }
 }
 
@@ -317,6 +322,9 @@ impl fmt::Display for Options {
              stale list {stale}, forged votes {forged}, slow {slow}; half a call {least}-{most} ms; a write each {} ms",
             self.writes
         )?;
+        if let Some(plot) = &self.plot {
+            writeln!(f, "  plot {}, seats in the order {:?}", plot.kind.name(), plot.cast)?;
+        }
         let mut kinds: Vec<(Fault, usize)> = Fault::ALL
             .iter()
             .map(|fault| {

@@ -66,10 +66,7 @@ impl Sim {
             Effect::Write(change) => self.call_write(uid, &change),
             Effect::Look { check_at } => Outcome::Looked(self.look(machine, check_at)),
             Effect::Start(start) => self.start_etcd(machine, &start),
-            Effect::ReadLog => match &self.machines[machine].dir().member {
-                Some(store) => Outcome::Log(store.summary()),
-                None => unavailable("the log is gone"),
-            },
+            Effect::ReadLog => self.read_log(machine),
             effect @ (Effect::Stop
             | Effect::Mark(_)
             | Effect::Unmark(_)
@@ -132,6 +129,7 @@ impl Sim {
         let after = self.table.records(uid);
         if before != after {
             self.changed(change, &before, &after);
+            self.check_testimony(change, &before, &after);
         }
         written
     }
@@ -202,6 +200,7 @@ impl Sim {
             return unavailable("the data dir holds another member than the one to be started");
         }
         self.check_start(machine, start.quarantined);
+        self.check_bound(machine);
         let role = Role::Follower(None);
         self.machines[machine].etcd = Some(Service { quarantined: start.quarantined, role });
         self.stir();
