@@ -262,7 +262,9 @@ impl Options {
             lost_for_good,
             plot: None,
         };
-        if plots::is_plotted(seed) { plots::plotted(drawn) } else { drawn }
+        // a plot looks every few moments whether its time has come: it is played with quick windows
+        let plotted = pace == Pace::Quick && plots::is_plotted(seed);
+        if plotted { plots::plotted(drawn) } else { drawn }
     }
 }
 
