@@ -4,6 +4,22 @@
 //! which asks [`is`]. A checker that lets a mutant live proves nothing about the core it was taken
 //! from (protocol.md 1.12, 2.3 L5).
 //!
+//! All of M1 to M10 are here but one. M10, a fence record that is not bound to who ran the member (or, for
+//! N, to the seat's owner), changes nothing that can be reached here, so it would be no mutant:
+//!
+//! * C and D. To count for another member than the one its machine ran, a fence of attempt a must land after
+//!   `ran` changed while a is open. Within an incarnation `ran` changes by a first start alone, and that
+//!   needs the seat's operation past `Removed`: what it starts is a learner, in no configuration that
+//!   counts. No membership write falls within FENCING, so none is promoted before a ends, and a fence of
+//!   an attempt that ended counts nowhere (F1).
+//! * N. Whoever claims the seat after it was sent can't start the member while a is open (FENCING has no
+//!   first start), a late first start of the owner before is refused for its `gen`, and an N beside a `ran`
+//!   of the incarnation stands for nobody (F2).
+//!
+//! The first model's bug needs a machine that takes another's `ran` over; there is no such write. What
+//! would be left of M10 is `ran-by-owner`. M8 is more than that: the machine itself may have lost both
+//! copies of its promise with its root disk, if its volume was not mounted when it promised.
+//!
 //! The switch exists only where debug assertions do: in a release build [`is`] is a constant `false`
 //! and there is nothing to switch.
 
@@ -45,6 +61,7 @@ mutants! {
     StrangerNeverRan "stranger-never-ran" "M5: a new machine's word about a member it never ran counts",
     BootIgnoresMarker "boot-ignores-marker" "M6: etcd starts whatever was promised",
     MarkerOnVolumeOnly "marker-on-volume-only" "M7: the promise is kept on the data volume alone",
+    FenceNotAdopted "fence-not-adopted" "M8: a machine does not take over the promise that its seat's fence stands for",
     AttestedUnwritten "attested-unwritten" "M9: an attested seat counts without a fence in its record",
     StaleToken "stale-token" "a leader's write asks for the version and not for its epoch",
     EvidenceOfAnyAttempt "evidence-of-any-attempt" "fences of earlier attempts count",
@@ -82,17 +99,11 @@ mutants! {
     BadForEver "bad-for-ever" "a snapshot that was unreadable once is not looked at again",
     ReplacesAtTheEdge "replaces-at-the-edge" "a member is taken out however few of the others are healthy",
     AsideEarly "aside-early" "a member's data is moved aside while it still votes",
-}
-
-impl Mutant {
-    /// Those that no checker has noticed yet within its budget: holes that are known.
-    pub const OPEN: &[Self] = &[
-        Self::AttestUnbound,
-        Self::ClosureOff,
-        Self::FixedBump,
-        Self::ConsentOverwritten,
-        Self::ForeignLog,
-    ];
+    PromoteUnintended "promote-unintended" "a learner is promoted without an intent on record",
+    TwoOperations "two-operations" "a replacement begins within another",
+    StartUnrecorded "start-unrecorded" "etcd starts without the root disk's copy of `ran`",
+    GatherOnly "gather-only" "a silent member that may make this a plain restart is not waited for",
+    SeatForEver "seat-for-ever" "the seat of a machine that fell silent is never taken",
 }
 
 #[cfg(debug_assertions)]

@@ -373,8 +373,10 @@ impl Scene<'_> {
         if blocking < self.timers().drain {
             return Step::wait(Code::Gathering, "waits until appends already sent have arrived");
         }
-        let may_recover =
-            self.ctrl.is_guarded() && standing.may_recover && !standing.waited.is_empty();
+        let may_recover = self.ctrl.is_guarded()
+            && standing.may_recover
+            && !standing.waited.is_empty()
+            && !mutant::is(Mutant::GatherOnly);
         if may_recover && blocking < self.timers().permanent {
             let names: Vec<String> = standing.waited.iter().map(|slot| self.name(*slot)).collect();
             let text = alloc::format!(

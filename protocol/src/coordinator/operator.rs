@@ -332,7 +332,7 @@ impl Scene<'_> {
             let text = alloc::format!("paused: {why}; say `requorum resume` first");
             return refuse(Code::Paused, text); // S19
         }
-        if self.ctrl.op.is_some() {
+        if self.ctrl.op.is_some() && !mutant::is(Mutant::TwoOperations) {
             return refuse(Code::ReplaceWaits, "another member is being replaced; one at a time");
         }
         if self.verdict() != Verdict::QuorumAlive {

@@ -224,6 +224,7 @@ impl Scene<'_> {
         };
         let new = Member { slot: op.slot, id: learner.id };
         let intent = Some(self.others(op).chain(core::iter::once(new)).collect());
+        let intent = intent.filter(|_| !mutant::is(Mutant::PromoteUnintended));
         let after = Ctrl { intent, ..self.at_stage(op, Stage::Promoting, Some(learner.id)) };
         self.write_operation(after, "the learner runs; it may be promoted")
     }
@@ -231,6 +232,10 @@ impl Scene<'_> {
     fn promote(&self, op: &Operation, at_seat: Option<&Listed>) -> Option<Step> {
         if at_seat.is_some_and(|member| !member.learner) {
             let mut members = self.ctrl.intent.clone().unwrap_or_default();
+            if mutant::is(Mutant::PromoteUnintended) {
+                let id = op.added.unwrap_or(MemberId(0));
+                members = self.others(op).chain([Member { slot: op.slot, id }]).collect();
+            }
             members.sort_unstable();
             let after = Ctrl { op: None, intent: None, members, ..self.ctrl.clone() };
             return self.write_operation(after, "the new member votes");

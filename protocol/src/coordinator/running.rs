@@ -35,7 +35,7 @@ impl Scene<'_> {
             return None;
         }
         let ran = self.mine.ran.as_ref()?;
-        if self.look.memory.ran.as_ref() != Some(ran) {
+        if self.look.memory.ran.as_ref() != Some(ran) && !mutant::is(Mutant::StartUnrecorded) {
             // root state lost, or a crash between the write of `ran` and its copy (boot rule 3)
             return Step::act(
                 Effect::RememberRan(ran.clone()),

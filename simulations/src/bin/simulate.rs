@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a program that tells what it found")]
 
 use clap::Parser;
+use protocol::mutant::Mutant;
 use simulations::simulate::{Options, Pace, runs, shrink::shrink};
 use std::{collections::BTreeMap, process::ExitCode, time::Instant};
 
@@ -36,10 +37,20 @@ struct Arguments {
     /// Leave a failing seed as it is.
     #[arg(long)]
     whole: bool,
+    /// Put this fault into the core first (see `explore --mutants`).
+    #[arg(long, value_name = "NAME")]
+    mutant: Option<String>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(name) = &arguments.mutant {
+        let Some(mutant) = Mutant::named(name) else {
+            println!("simulate: no mutant is called {name}");
+            return ExitCode::from(2);
+        };
+        Mutant::switch(Some(mutant));
+    }
     match arguments.seed {
         Some(seed) => tell(&arguments, seed),
         None => play(&arguments),

@@ -43,6 +43,8 @@ pub enum Kind {
     Unmarked,
     /// A member that was just promoted makes a quorum with others in the same way.
     Promoted,
+    /// The pinned snapshot can't be read any more while members restore it.
+    Unreadable,
 }
 
 /// A plot and who plays in it.
@@ -136,7 +138,7 @@ impl Who {
 pub(super) enum Act {
     /// A fault, for about so many milliseconds.
     Strike(Fault, Who, u64),
-    /// A fault that strikes everybody's stores.
+    /// A fault that strikes the stores, or what lies in them.
     Silence(Fault, u64),
     /// The first role's machine and the next lose power and get each other's volumes.
     SwapVolumes(u64),
@@ -202,8 +204,13 @@ const PROMOTED: &[Step] = &[
     (Cue::Later(0), Act::Strike(Fault::Cloned, Who::Unhurt, 8_000)),
 ];
 
+const UNREADABLE: &[Step] = &[
+    (Cue::Settled, Act::Strike(Fault::Wiped, Who::Blocking, 0)),
+    (Cue::Restored(Phase::Restoring), Act::Silence(Fault::SnapshotSpoilt, 60_000)),
+];
+
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::OneFileTwice,
         Self::TwoConsents,
         Self::RemovedByHand,
@@ -211,6 +218,7 @@ impl Kind {
         Self::AnothersVolume,
         Self::Unmarked,
         Self::Promoted,
+        Self::Unreadable,
     ];
 
     /// Its name in a report.
@@ -223,6 +231,7 @@ impl Kind {
             Self::AnothersVolume => "another's volume",
             Self::Unmarked => "unmarked",
             Self::Promoted => "promoted",
+            Self::Unreadable => "unreadable",
         }
     }
 
@@ -235,6 +244,7 @@ impl Kind {
             Self::AnothersVolume => ANOTHERS_VOLUME,
             Self::Unmarked => UNMARKED,
             Self::Promoted => PROMOTED,
+            Self::Unreadable => UNREADABLE,
         }
     }
 }
