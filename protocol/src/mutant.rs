@@ -9,12 +9,11 @@
 //!
 //! * C and D. To count for another member than the one its machine ran, a fence of attempt a must land after
 //!   `ran` changed while a is open. Within an incarnation `ran` changes by a first start alone, and that
-//!   needs the seat's operation past `Removed`: what it starts is a learner, in no configuration that
-//!   counts. No membership write falls within FENCING, so none is promoted before a ends, and a fence of
-//!   an attempt that ended counts nowhere (F1).
-//! * N. Whoever claims the seat after it was sent can't start the member while a is open (FENCING has no
-//!   first start), a late first start of the owner before is refused for its `gen`, and an N beside a `ran`
-//!   of the incarnation stands for nobody (F2).
+//!   needs the seat's operation at `Added`: what it starts is a learner, in no configuration that counts.
+//!   No membership write falls within FENCING, so none is promoted before a ends, and a fence of an attempt
+//!   that ended counts nowhere (F1).
+//! * N. If it lands before the first start on its seat, it has that start refused while it stands, whoever
+//!   owns the seat; if it lands after, it stands for nobody (F2).
 //!
 //! The first model's bug needs a machine that takes another's `ran` over; there is no such write. What
 //! would be left of M10 is `ran-by-owner`. M8 is more than that: the machine itself may have lost both
