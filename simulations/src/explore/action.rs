@@ -71,6 +71,8 @@ pub enum Raft {
     Elect(usize),
     /// The voters are changed by hand: this seat's is removed.
     Remove(usize, usize),
+    /// A member that was away hears what the others have committed since.
+    CatchUp(usize),
 }
 
 /// What an operator may say.
@@ -78,6 +80,8 @@ pub enum Raft {
 pub enum Word {
     /// The machine of this seat is gone for good.
     Attest(usize),
+    /// Replace this seat's member, whatever it is like.
+    Replace(usize),
     /// Roll back.
     Rollback,
     /// Begin nothing.

@@ -17,7 +17,7 @@ use protocol::{
         Coordinator,
         model::{HASTY, NOW, Occasion, PATIENT},
     },
-    effect::{Effect, Lane},
+    effect::{Effect, Lane, Listed, Start},
     event::{Command, Event, Failure, FailureKind, Outcome},
     manifest::{Manifest, Reason},
     observation::Look,
@@ -74,6 +74,8 @@ pub(super) struct Picture<'a> {
     pub(super) votes: &'a [Vote],
     pub(super) mood: Mood,
     pub(super) said: Option<Command>,
+    /// What its member says the cluster's members are.
+    pub(super) listed: Option<&'a [Listed]>,
     /// A write beyond them fails: the table is out of reach just then.
     pub(super) bounds: Bounds,
     /// Machine effects are done at once as well.
@@ -156,6 +158,8 @@ impl Turning<'_> {
                 None => failed(FailureKind::Unavailable),
             },
             Effect::RememberSeat(..) | Effect::RememberOpened(_) => self.change_machine(effect),
+            // it takes the others: the joining member asks them what there is
+            Effect::Start(Start { join: Some(join), .. }) if join.existing => return None,
             Effect::Stop
             | Effect::Mark(_)
             | Effect::Unmark(_)
@@ -188,8 +192,16 @@ impl Turning<'_> {
                 Outcome::Catalogue(self.bucket.values().filter(of).cloned().collect())
             }
             Effect::Verify(_) => Outcome::Ok,
-            Effect::ListMembers
-            | Effect::RemoveMember(_)
+            Effect::ListMembers => match picture.listed {
+                Some(listed) => Outcome::Members(listed.to_vec()),
+                None => failed(FailureKind::Unavailable),
+            },
+            Effect::RemoveMember(_) | Effect::AddLearner { .. } | Effect::Promote(_)
+                if picture.bounds.replaces =>
+            {
+                return None;
+            }
+            Effect::RemoveMember(_)
             | Effect::AddLearner { .. }
             | Effect::Promote(_)
             | Effect::DisarmNoSpace => failed(FailureKind::Unavailable),
@@ -224,6 +236,9 @@ impl Turning<'_> {
         };
         let mut founders: Vec<_> = members.iter().map(|member| member.id).collect();
         founders.sort_unstable();
+        for member in &members {
+            self.objects.settle(member.id, usize::from(member.slot.0));
+        }
         let member = super::etcd::Member {
             inc: plan.inc,
             cluster: plan.cluster_id(),

@@ -21,6 +21,12 @@ pub(super) enum Entry {
     Put(u8),
     /// The voters from here on.
     Voters(Vec<MemberId>),
+    /// A learner is added.
+    Learner(MemberId),
+    /// A learner is removed.
+    Gone(MemberId),
+    /// A learner says its name: it was started once.
+    Started(MemberId),
 }
 
 /// One member's data.
@@ -84,7 +90,7 @@ impl Member {
         let known = self.log.iter().take(usize::from(entries)).rev();
         let changed = known.filter_map(|(_, entry)| match entry {
             Entry::Voters(voters) => Some(voters),
-            Entry::Put(_) => None,
+            Entry::Put(_) | Entry::Learner(_) | Entry::Gone(_) | Entry::Started(_) => None,
         });
         changed.into_iter().next().unwrap_or(&self.founders)
     }
@@ -100,7 +106,10 @@ impl Member {
         let mut configs = vec![self.in_force().to_vec()];
         let mut places = vec![self.index(self.commit)];
         let changes: Vec<u8> = (0..self.len())
-            .filter(|at| matches!(self.log[usize::from(*at)].1, Entry::Voters(_)))
+            .filter(|at| {
+                let entry = &self.log[usize::from(*at)].1;
+                matches!(entry, Entry::Voters(_) | Entry::Learner(_) | Entry::Gone(_))
+            })
             .collect();
         let applied = changes.iter().rev().find(|at| **at < self.commit);
         configs.extend(applied.map(|at| self.voters_at(*at).to_vec()));
@@ -125,7 +134,9 @@ impl Member {
             self.base,
             |content, (_, entry)| match entry {
                 Entry::Put(number) => content | 1 << number,
-                Entry::Voters(_) => content,
+                Entry::Voters(_) | Entry::Learner(_) | Entry::Gone(_) | Entry::Started(_) => {
+                    content
+                }
             },
         )
     }
@@ -156,7 +167,7 @@ impl Member {
             applied: self.applied(),
             revision: self.revision_at(self.commit),
             linearizable: around.quorum && self.in_force().contains(&self.id),
-            learner: false,
+            learner: !self.in_force().contains(&self.id),
             alarms: Vec::new(),
             version: "3.5.30".to_owned(),
             check,

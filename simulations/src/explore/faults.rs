@@ -57,6 +57,8 @@ pub enum Fault {
     Elect,
     /// The voters are changed by hand.
     ByHand,
+    /// An operator asks for a member's replacement.
+    AskReplace,
 }
 
 /// As often as there is occasion.
@@ -65,7 +67,7 @@ pub const ALWAYS: u8 = u8::MAX;
 /// As often as it takes to leave no quorum.
 pub const A_QUORUM: u8 = u8::MAX - 1;
 
-const KINDS: usize = Fault::ByHand as usize + 1;
+const KINDS: usize = Fault::AskReplace as usize + 1;
 
 /// What may still happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -113,6 +113,7 @@ impl World {
                 spend(before, Fault::AttestTrue)?
             }
             Word::Attest(_) => spend(before, Fault::AttestFalse)?,
+            Word::Replace(_) => spend(before, Fault::AskReplace)?,
             Word::Rollback => spend(before, Fault::Rollback)?,
             Word::Pause => spend(before, Fault::Pause)?,
             Word::Resume => before.clone(),
@@ -131,7 +132,7 @@ impl World {
         step(state)
     }
 
-    fn answer(&mut self, state: &mut State, at: usize, index: usize, answer: Answer) {
+    pub(super) fn answer(&mut self, state: &mut State, at: usize, index: usize, answer: Answer) {
         let key = (state.agents[at], index, answer);
         if let Some(agent) = self.answers.get(&key) {
             state.agents[at] = *agent;
@@ -173,6 +174,9 @@ impl World {
             let mut after = self.write(before, number)?;
             let told = if heard { written } else { Written::Unknown };
             self.answer(&mut after.state, at, index, Answer::Written(told));
+            return Some(after);
+        }
+        if let Some(after) = self.perform_in_etcd(before, at, index, heard) {
             return Some(after);
         }
         let mut state = before.clone();

@@ -32,13 +32,15 @@ pub(super) const EARLY_CLIENT: &str = "S14 no client before OPEN, no OPEN withou
 pub(super) const LINEAGE: &str = "S15 the source is of this lineage";
 pub(super) const PRESERVED: &str = "S16 a survivor's data is kept";
 pub(super) const ONE_OPERATION: &str = "S17 one membership operation";
+pub(super) const WORSENED: &str = "S18 a replacement leaves the quorum that it found";
+pub(super) const BEGUN_TWICE: &str = "1.4 boot rule 3: a member is never begun twice";
 pub(super) const PAUSED: &str = "S19 paused means passive";
 pub(super) const HEALTHY: &str = "S20 a healthy member never consents";
 pub(super) const SEAT: &str = "S22 only the seat's owner writes as the seat";
 
 // ---------------------------------------------------------------- states
 
-/// What a state's soundness depends on: neither minds nor what is under way.
+/// What a state's soundness depends on, and what it shows: neither minds nor what is under way.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Facts {
     table: u32,
@@ -47,15 +49,16 @@ pub(super) struct Facts {
 }
 
 impl World {
-    /// The invariant that a state breaks.
-    pub(super) fn unsound(&mut self, state: &State) -> Option<&'static str> {
+    /// The invariant that a state breaks, and the witnesses that it shows: weighed once for all states
+    /// with the same facts.
+    pub(super) fn judged(&mut self, state: &State) -> (Option<&'static str>, u64) {
         let facts = Facts { table: state.table, machines: state.machines, acked: state.acked };
-        if let Some(known) = self.sound.get(&facts) {
+        if let Some(known) = self.judged.get(&facts) {
             return *known;
         }
-        let broken = self.weigh(state);
-        self.sound.insert(facts, broken);
-        broken
+        let judged = (self.weigh(state), self.shown(state));
+        self.judged.insert(facts, judged);
+        judged
     }
 
     fn weigh(&self, state: &State) -> Option<&'static str> {

@@ -50,6 +50,8 @@ pub(super) struct Machine {
 pub(super) struct Around {
     /// A quorum of its cluster runs.
     pub(super) quorum: bool,
+    /// What it says its cluster's members are, by number; 0: it says nothing.
+    pub(super) listed: u32,
 }
 
 impl Volume {

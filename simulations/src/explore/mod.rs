@@ -18,7 +18,9 @@ mod intern;
 mod invariants;
 mod machine;
 mod options;
+mod membership;
 mod parts;
+mod prelude;
 mod raft;
 mod store;
 pub mod submodels;
@@ -76,11 +78,11 @@ impl Model for Explored {
     }
 
     fn broken(&self, state: &State) -> Option<&'static str> {
-        self.world().unsound(state)
+        self.world().judged(state).0
     }
 
     fn shows(&self, state: &State) -> u64 {
-        self.world().shown(state)
+        self.world().judged(state).1
     }
 }
 

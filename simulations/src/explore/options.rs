@@ -84,6 +84,10 @@ impl World {
             let word = Word::Attest(seat);
             into.extend(left.has(fault).then_some(Action::Say(at, word)));
         }
+        if left.has(Fault::AskReplace) && ctrl.op.is_none() {
+            let words = (0..self.sub.members).map(|seat| Action::Say(at, Word::Replace(seat)));
+            into.extend(words);
+        }
         let rollback = ctrl.request.is_none() && left.has(Fault::Rollback);
         into.extend(rollback.then_some(Action::Say(at, Word::Rollback)));
         match &ctrl.paused {
@@ -162,6 +166,9 @@ impl World {
     }
 
     fn of_raft(&self, state: &State, at: usize, into: &mut Vec<Action>) {
+        if self.sub.bounds.replaces && self.ahead_of(state, at).is_some() {
+            into.push(Action::Raft(Raft::CatchUp(at)));
+        }
         let machine = self.machine(state, at);
         let (Some(run), Some(member)) = (&machine.run, machine.running()) else { return };
         let left = &state.left;
@@ -213,7 +220,7 @@ impl World {
         });
         let puts = logs.flatten().filter_map(|(_, entry)| match entry {
             Entry::Put(number) => Some(*number),
-            Entry::Voters(_) => None,
+            Entry::Voters(_) | Entry::Learner(_) | Entry::Gone(_) | Entry::Started(_) => None,
         });
         puts.max().map_or(1, |number| number + 1)
     }

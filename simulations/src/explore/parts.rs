@@ -7,10 +7,11 @@ use super::{
     submodels::{Begin, Bounds, SubModel},
     witness::Witness,
 };
+use protocol::registry::Phase;
 
 const fn bounds(attempts: u64, leaders: u64, incarnations: u64) -> Bounds {
     let states = 1_500_000;
-    Bounds { attempts, leaders, incarnations, restores: true, replans: 0, states }
+    Bounds { attempts, leaders, incarnations, restores: true, replans: 0, replaces: false, states }
 }
 
 /// The same, up to the decision and what old members may do after it.
@@ -21,6 +22,24 @@ const fn decision(attempts: u64, leaders: u64, incarnations: u64) -> Bounds {
 /// The same, for so many states.
 const fn up_to(states: u64, bounds: Bounds) -> Bounds {
     Bounds { states, ..bounds }
+}
+
+/// The same, and single members are replaced.
+const fn replaces(bounds: Bounds) -> Bounds {
+    Bounds { replaces: true, ..bounds }
+}
+
+/// A second loss, from this phase of the first restore on.
+const fn again(name: &'static str, phase: Phase, covers: &'static str) -> SubModel {
+    SubModel {
+        name,
+        covers,
+        begins: Begin::Restored(phase),
+        faults: &[(Fault::Wipe, A_QUORUM)],
+        bounds: bounds(2, 2, 3),
+        shows: &[Witness::Third, Witness::OpenedAgain],
+        ..BASE
+    }
 }
 
 const BASE: SubModel = SubModel {
@@ -229,12 +248,46 @@ pub const ALL: &[SubModel] = &[
         shows: &[Witness::Paused, Witness::Aborted],
         ..BASE
     },
+    again("again-commit", Phase::Committed, "a quorum is lost again at the commit"),
+    again("again-restore", Phase::Restoring, "a quorum is lost again while members restore"),
+    again("again-start", Phase::Starting, "a quorum is lost again while members start"),
+    again("again-verify", Phase::Verifying, "a quorum is lost again while they are compared"),
+    again("again-open", Phase::Open, "a quorum is lost again as clients are let in"),
+    again("again-heal", Phase::Healing, "a quorum is lost again while the cluster heals"),
+    again("again-rest", Phase::Idle, "a quorum is lost again when all is well"),
     SubModel {
-        name: "recursion",
-        covers: "a third incarnation: what was restored is given up again before it is opened",
-        begins: Begin::QuorumLost,
-        bounds: up_to(120_000, bounds(2, 1, 3)),
-        shows: &[Witness::Third, Witness::Opened],
+        name: "replace",
+        covers: "a lost member is replaced; agents end and answers are lost at any time",
+        begins: Begin::OneLessLost,
+        faults: &[(Fault::Crash, 1), (Fault::LoseAnswer, 1)],
+        bounds: replaces(bounds(1, 2, 2)),
+        shows: &[Witness::Replaced],
+        ..BASE
+    },
+    SubModel {
+        name: "learners",
+        covers: "a disk is lost while a member is replaced: the learner's, or another",
+        begins: Begin::OneLessLost,
+        faults: &[(Fault::Wipe, 1)],
+        bounds: replaces(decision(1, 1, 2)),
+        shows: &[Witness::Replaced, Witness::BegunAgain, Witness::EndedAmid],
+        ..BASE
+    },
+    SubModel {
+        name: "away",
+        covers: "etcd is killed while a member is replaced, and hears later what it missed",
+        begins: Begin::OneLessLost,
+        faults: &[(Fault::Kill, 2)],
+        bounds: replaces(decision(1, 1, 2)),
+        shows: &[Witness::Replaced],
+        ..BASE
+    },
+    SubModel {
+        name: "by-word",
+        covers: "an operator has a healthy member replaced, while another dies",
+        faults: &[(Fault::AskReplace, 1), (Fault::Kill, 1)],
+        bounds: replaces(decision(1, 2, 2)),
+        shows: &[Witness::Replaced, Witness::CaughtUp],
         ..BASE
     },
     SubModel {

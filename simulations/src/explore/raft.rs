@@ -49,6 +49,7 @@ impl World {
             }
             Raft::Commit(at) => self.commit(before, at),
             Raft::Elect(at) => self.elect(before, at),
+            Raft::CatchUp(at) => self.catch_up(before, at),
         }
     }
 

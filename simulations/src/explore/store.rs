@@ -6,7 +6,7 @@
 
 use super::intern::{Interned, Memo};
 use protocol::{
-    cluster::Digest,
+    cluster::{Digest, MemberId},
     manifest::Manifest,
     plan::Plan,
     registry::{Change, Guard, Pin, Records, Written},
@@ -100,6 +100,8 @@ fn write_over(
 pub(super) struct Objects {
     plans: Memo<Digest, Plan>,
     contents: Memo<Digest, u8>,
+    /// Whose peer URL a member's id was made of, by seat.
+    homes: Memo<MemberId, usize>,
 }
 
 impl Objects {
@@ -111,6 +113,16 @@ impl Objects {
 
     pub(super) fn plan(&self, pin: &Pin) -> Option<&Plan> {
         self.plans.get(&pin.sha256)
+    }
+
+    /// Members are listed by their peer URLs.
+    pub(super) fn settle(&mut self, id: MemberId, seat: usize) {
+        self.homes.insert(id, seat);
+    }
+
+    /// The seat that a member was made for.
+    pub(super) fn home(&self, id: MemberId) -> Option<usize> {
+        self.homes.get(&id).copied()
     }
 
     pub(super) fn put_content(&mut self, sha256: Digest, content: u8) {

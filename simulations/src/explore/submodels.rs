@@ -10,7 +10,7 @@ use super::{
 };
 use protocol::{
     cluster::blocking,
-    registry::{Change, Records},
+    registry::{Change, Phase, Records},
 };
 
 /// What bounds a sub-model, beside the count of each fault.
@@ -27,6 +27,8 @@ pub struct Bounds {
     pub restores: bool,
     /// Version of the decision head up to which a restore may be planned anew.
     pub replans: u64,
+    /// Whether single members are replaced.
+    pub replaces: bool,
     /// States after which the search ends and says so.
     pub states: u64,
 }
@@ -43,7 +45,7 @@ impl Bounds {
             "commit" => ctrl.inc < self.incarnations,
             "replan" => ctrl.version < self.replans,
             "advance" | "report" => self.restores,
-            "membership" => false,
+            "membership" => self.replaces,
             _other => true,
         }
     }
@@ -61,6 +63,8 @@ pub enum Begin {
     /// The first seat's member leads and its agent has ended; the last seats have lost their data,
     /// one fewer than it takes.
     LeaderCutOff,
+    /// A quorum's data was lost, and the restore has just come to this phase: `drive` has the way.
+    Restored(Phase),
 }
 
 impl Begin {
@@ -69,7 +73,9 @@ impl Begin {
         let lost = blocking(members);
         match self {
             Self::Settled => Vec::new(),
-            Self::QuorumLost => (0..lost).map(|seat| Action::Befall(Mishap::Wipe(seat))).collect(),
+            Self::QuorumLost | Self::Restored(_) => {
+                (0..lost).map(|seat| Action::Befall(Mishap::Wipe(seat))).collect()
+            }
             Self::OneLessLost => {
                 (0..lost - 1).map(|seat| Action::Befall(Mishap::Wipe(seat))).collect()
             }
@@ -82,14 +88,15 @@ impl Begin {
         }
     }
 
-    const fn in_words(self) -> &'static str {
+    fn in_words(self) -> String {
         match self {
-            Self::Settled => "all is well",
-            Self::QuorumLost => "a quorum's data is lost",
-            Self::OneLessLost => "one less than a quorum's data is lost",
+            Self::Settled => "all is well".to_owned(),
+            Self::QuorumLost => "a quorum's data is lost".to_owned(),
+            Self::OneLessLost => "one less than a quorum's data is lost".to_owned(),
             Self::LeaderCutOff => {
-                "etcd's leader has no agent, one less than a quorum's data is lost"
+                "etcd's leader has no agent, one less than a quorum's data is lost".to_owned()
             }
+            Self::Restored(phase) => format!("a first restore has come to {}", phase.name()),
         }
     }
 }

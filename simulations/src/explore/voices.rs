@@ -30,7 +30,8 @@ impl World {
         let Some(member) = self.machine(state, at).running() else { return Around::default() };
         let voters = member.in_force();
         let running = voters.iter().filter(|id| self.runner(state, **id).is_some()).count();
-        Around { quorum: running >= quorum(voters.len()) && mood != Mood::Alarmed }
+        let served = voters.contains(&member.id) && mood != Mood::Alarmed;
+        Around { quorum: running >= quorum(voters.len()) && served, ..Around::default() }
     }
 
     /// The health that each machine's agent tells, in a byte each; 0: nobody speaks there.
@@ -114,6 +115,7 @@ pub(super) fn command(word: Word, records: &Records) -> Command {
     let (by, because) = ("an operator".to_owned(), "because".to_owned());
     match word {
         Word::Attest(seat) => Command::Attest { slot: Slot(seat as u8), by, because },
+        Word::Replace(seat) => Command::Replace { slot: Slot(seat as u8), because },
         Word::Rollback => Command::Restore(Request {
             rollback: true,
             source: None,

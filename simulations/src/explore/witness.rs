@@ -10,7 +10,7 @@ use super::{
 };
 use protocol::{
     cluster::quorum,
-    registry::{Ctrl, Evidence, Phase},
+    registry::{Ctrl, Evidence, Operation, Phase},
 };
 
 /// What must hold sometimes, so that what always holds is not empty.
@@ -56,11 +56,23 @@ pub enum Witness {
     RunsBesideFence,
     /// A machine other than the first took a seat.
     Reseated,
+    /// A third incarnation was opened to clients.
+    OpenedAgain,
+    /// The cluster is whole and at rest after its second restore.
+    HealedAgain,
+    /// A member was replaced: another votes in its place.
+    Replaced,
+    /// A replacement began again, with another learner.
+    BegunAgain,
+    /// An incarnation ended in the middle of a replacement.
+    EndedAmid,
+    /// A member that had been away heard of a change of voters.
+    CaughtUp,
 }
 
 impl Witness {
     /// All of them, in the order of their bits.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 26] = [
         Self::Opened,
         Self::Healed,
         Self::Aborted,
@@ -81,6 +93,12 @@ impl Witness {
         Self::Paused,
         Self::RunsBesideFence,
         Self::Reseated,
+        Self::OpenedAgain,
+        Self::HealedAgain,
+        Self::Replaced,
+        Self::BegunAgain,
+        Self::EndedAmid,
+        Self::CaughtUp,
     ];
 
     /// Its bit.
@@ -112,6 +130,8 @@ impl World {
             | bit_if(Witness::Aborted, ctrl.aborted.is_some())
             | bit_if(Witness::RunsAgain, ctrl.aborted.is_some() && ctrl.inc == 1 && whole && !bound)
             | bit_if(Witness::Third, ctrl.inc > 2)
+            | bit_if(Witness::OpenedAgain, ctrl.inc > 2 && ctrl.opened)
+            | bit_if(Witness::HealedAgain, ctrl.inc > 2 && ctrl.phase == Phase::Idle)
             | bit_if(Witness::Consented, fenced(Evidence::Consent))
             | bit_if(Witness::LostData, fenced(Evidence::DataLost))
             | bit_if(Witness::NeverRan, fenced(Evidence::NeverRan))
@@ -131,7 +151,12 @@ impl World {
         });
         let leads = |ctrl: &Ctrl| ctrl.lease.as_ref().map(|lease| lease.nonce.clone());
         let changes_hands = leads(old).is_some() && leads(old) != leads(new);
+        let back = |(old, new): (&Operation, &Operation)| old.stage > new.stage;
+        let begun_again = old.op.as_ref().zip(new.op.as_ref()).is_some_and(back);
         bit_if(Witness::SecondAttempt, commits && again)
+            | bit_if(Witness::Replaced, !commits && old.op.is_some() && new.op.is_none())
+            | bit_if(Witness::BegunAgain, begun_again)
+            | bit_if(Witness::EndedAmid, commits && old.op.is_some())
             | bit_if(Witness::Salvaged, commits && salvaged)
             | bit_if(Witness::RolledBack, commits && old.request.is_some())
             | bit_if(Witness::TwoLeaders, changes_hands)

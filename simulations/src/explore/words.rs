@@ -102,6 +102,7 @@ impl World {
                 format!("{}'s log reaches {}, which acknowledges it", who(from), who(to))
             }
             Raft::Commit(at) => format!("{} counts its acknowledgements", who(at)),
+            Raft::CatchUp(at) => format!("{}'s member hears what it missed", who(at)),
             Raft::Elect(at) => format!("{} wins an election", who(at)),
             Raft::Remove(at, seat) => {
                 format!("{} is asked by hand to remove {}'s member", who(at), seat_name(seat))
@@ -139,6 +140,7 @@ const fn how(mood: Mood) -> &'static str {
 fn order(word: Word) -> String {
     match word {
         Word::Attest(seat) => format!("attest that {}'s machine is gone", seat_name(seat)),
+        Word::Replace(seat) => format!("replace {}'s member", seat_name(seat)),
         Word::Rollback => "roll back".to_owned(),
         Word::Pause => "pause".to_owned(),
         Word::Resume => "resume".to_owned(),

@@ -11,15 +11,18 @@ use super::{
     intern::{Interned, Memo},
     machine::{Around, Machine},
     store::{Bucket, Objects, Tables},
-    submodels::SubModel,
+    submodels::{Begin, SubModel},
 };
 use protocol::{
     cluster::{self, Digest, Seat, Slot, cluster_id, member_id},
     coordinator::{Coordinator, Mode, Policy, Threshold, model::PATIENT},
+    effect::Listed,
     manifest::{Manifest, Reason},
     observation::{Belongs, Identity, Memory, Ran},
     registry::{Change, Ctrl, Owner, Phase, Pin, Records, SlotRecord, Source, Written},
 };
+
+use std::sync::Arc;
 
 /// Most machines at one time or another.
 pub(super) const MACHINES: usize = 6;
@@ -84,12 +87,13 @@ pub(super) struct World {
     pub(super) machines: Interned<Machine>,
     pub(super) buckets: Interned<Bucket>,
     pub(super) acked: Interned<Acked>,
+    pub(super) listings: Interned<Vec<Listed>>,
     pub(super) turns: Memo<Occurrence, Turned>,
     /// Minds after an answer, by mind, effect and what came of it.
     pub(super) answers: Memo<(u32, usize, Answer), u32>,
     /// Writes that minds have under way, by mind and effect.
     pub(super) asked: Memo<(u32, usize), Option<u32>>,
-    pub(super) sound: Memo<super::invariants::Facts, Option<&'static str>>,
+    pub(super) judged: Memo<super::invariants::Facts, (Option<&'static str>, u64)>,
     pub(super) shapes: super::symmetry::Shapes,
     pub(super) first: State,
 }
@@ -122,10 +126,11 @@ impl World {
             machines: Interned::new(),
             buckets: Interned::new(),
             acked: Interned::new(),
+            listings: Interned::new(),
             turns: Memo::default(),
             answers: Memo::default(),
             asked: Memo::default(),
-            sound: Memo::default(),
+            judged: Memo::default(),
             shapes: super::symmetry::Shapes::default(),
             first: State {
                 table: 0,
@@ -151,6 +156,9 @@ impl World {
     fn settle(&mut self) {
         let members = self.first_members();
         let cluster = cluster_id(members.iter().map(|member| member.id));
+        for member in &members {
+            self.objects.settle(member.id, usize::from(member.slot.0));
+        }
         let mut slots = Vec::new();
         for at in 0..members.len() {
             let (machine, record) = self.settled(at, &members, cluster);
@@ -178,6 +186,9 @@ impl World {
             let before = State { left: Allowance::any(), ..self.first.clone() };
             let step = self.happen(&before, action).expect("it can begin like that");
             self.first = State { left: allowed, ..step.state };
+        }
+        if let Begin::Restored(phase) = self.sub.begins {
+            self.first = self.restored(phase);
         }
     }
 
@@ -321,7 +332,7 @@ impl World {
             table: state.table,
             bucket: state.bucket,
             voices: self.voices(state, at, mood),
-            around: self.around(state, at, mood),
+            around: self.around_and_listed(state, at, mood),
             mood,
             said,
         };
@@ -337,6 +348,9 @@ impl World {
         let votes = self.votes(occurrence);
         let records = self.tables.records(occurrence.table);
         let said = occurrence.said.map(|word| super::voices::command(word, records));
+        let listed = occurrence.around.listed;
+        let listed = (listed != 0).then(|| Arc::clone(self.listings.get(listed)));
+        let listed = listed.as_deref();
         let mut turning = Turning {
             agent: (**self.agents.get(occurrence.agent)).clone(),
             machine: (**self.machines.get(occurrence.machine)).clone(),
@@ -351,6 +365,7 @@ impl World {
             votes: &votes,
             mood: occurrence.mood,
             said,
+            listed: listed.map(|listed| listed.as_slice()),
             bounds: self.sub.bounds,
             coarse: self.sub.coarse,
         };

@@ -4,7 +4,7 @@
 //! Comes in: a write, the state before it and after it. Goes out: what it broke.
 
 use super::{
-    etcd::Member,
+    etcd,
     invariants::{
         EARLY_CLIENT, EVIDENCE, LINEAGE, MONOTONE, ONE_OPERATION, PAUSED, RECOVERABLE, SEAT,
         SINGLE_DECISION, SOURCE, THRESHOLD, TOKEN, fences, is_guarded,
@@ -13,8 +13,11 @@ use super::{
     world::{State, World},
 };
 use protocol::{
-    cluster::{Instance, MemberId, Slot, quorum},
-    registry::{Change, Ctrl, Evidence, Phase, RecordChange, Records, Row, SlotRecord},
+    cluster::{Instance, Member, MemberId, Slot, quorum},
+    observation::Ran,
+    registry::{
+        Change, Ctrl, Evidence, Operation, Phase, RecordChange, Records, Row, SlotRecord, Stage,
+    },
 };
 
 /// What an applied write shows and breaks.
@@ -74,7 +77,19 @@ fn head(change: &Change, old: &Ctrl, new: &Ctrl) -> Option<&'static str> {
     if old.paused.is_some() && begins {
         return Some(PAUSED);
     }
-    (change.name == "membership" && old.op.is_none() && new.op.is_none()).then_some(ONE_OPERATION)
+    one_operation(change, old, new)
+}
+
+/// S17: an operation begins where there is none, and ends by its promotion or by a commit.
+fn one_operation(change: &Change, old: &Ctrl, new: &Ctrl) -> Option<&'static str> {
+    let same = |(old, new): (&Operation, &Operation)| old.slot == new.slot;
+    let right = match (&old.op, &new.op) {
+        (None, None) => change.name != "membership",
+        (None, Some(op)) => op.stage == Stage::Intent && new.phase != Phase::Fencing,
+        (Some(old), Some(new)) => same((old, new)),
+        (Some(op), None) => op.stage == Stage::Promoting || new.inc > old.inc,
+    };
+    (!right).then_some(ONE_OPERATION)
 }
 
 impl World {
@@ -85,15 +100,22 @@ impl World {
         let slots = records.slots.iter().filter(|(slot, _)| counted(*slot)).cloned().collect();
         let counted = Records { ctrl: None, slots };
         let fences = fences(&counted, old.inc, old.attempt);
+        let fenced = |member: &&Member| {
+            let record = counted.slot(member.slot);
+            let fence = record.fence.filter(|fence| fence.inc == old.inc);
+            let its_own = |ran: Ran| ran.inc < old.inc || ran.member_id == member.id;
+            fence.is_some_and(|fence| fence.attempt == old.attempt)
+                && record.ran.is_none_or(its_own)
+        };
         let voters = old.members.len();
-        if voters - fences.len().min(voters) >= quorum(voters) {
+        if voters - old.members.iter().filter(fenced).count() >= quorum(voters) {
             return Some(THRESHOLD);
         }
         let named = |instance: &Instance| {
             let all = self.present(before).into_iter().map(|at| self.machine(before, at));
             all.into_iter().find(|machine| machine.instance == *instance)
         };
-        let mut intact: Vec<&Member> = Vec::new();
+        let mut intact: Vec<&etcd::Member> = Vec::new();
         for (slot, fence) in &fences {
             let Some(machine) = named(&fence.instance) else { return Some(EVIDENCE) };
             let mine = machine.member().filter(|member| member.inc == old.inc);
