@@ -77,6 +77,11 @@ pub fn first_start(ctrl: &Ctrl, slot: Slot, before: &SlotRecord, me: &Owner, ran
     )
 }
 
+/// The same write where the member was begun already: it must never be begun again.
+pub fn of_begun(first_start: Change) -> Change {
+    Change { name: "adopted", ..first_start }
+}
+
 /// A member that ran before us says so (adopt).
 pub fn adopted(slot: Slot, before: &SlotRecord, me: &Owner, ran: Ran) -> Change {
     let mut guards = as_owner(before, me);

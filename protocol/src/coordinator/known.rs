@@ -11,7 +11,7 @@ use crate::{
     manifest::{Manifest, Reason},
     observation::{InAttempt, LogSummary, Look, Ran},
     plan::Plan,
-    registry::{Phase, Pin, RecordChange, Records, Written},
+    registry::{Change, Phase, Pin, RecordChange, Records, Written},
     tally::Book,
     time::Moment,
 };
@@ -142,7 +142,7 @@ impl Known {
             }
             (_, Outcome::Records(records)) => self.read(now, asked, records, timers),
             (Effect::Write(change), Outcome::Written(written)) => {
-                self.wrote(asked, &change.record, written)
+                self.wrote(asked, &change, written)
             }
             (_, Outcome::Votes(votes)) => self.book.record(asked, &votes, timers),
             (_, Outcome::Looked(look)) => self.looked(asked, look),
@@ -223,9 +223,9 @@ impl Known {
         self.records = Some((asked, records));
     }
 
-    fn wrote(&mut self, asked: Moment, record: &RecordChange, written: Written) {
+    fn wrote(&mut self, asked: Moment, change: &Change, written: Written) {
         self.must_read = true;
-        match (record, written) {
+        match (&change.record, written) {
             (RecordChange::Ctrl { before: None, after }, Written::Applied) => {
                 self.founding = Some((after.uid.clone(), true));
             }
@@ -243,7 +243,8 @@ impl Known {
             (RecordChange::Slot { before, after, .. }, Written::Applied)
                 if before.ran != after.ran =>
             {
-                self.unstarted = after.ran.clone();
+                // a member that is adopted has a log, and is never begun
+                self.unstarted = after.ran.clone().filter(|_| change.name == "first start");
             }
             (
                 RecordChange::Ctrl { .. } | RecordChange::Slot { .. },

@@ -13,7 +13,7 @@ use crate::{
     explanation::{Code, Note},
     mutant::{self, Mutant},
     observation::{LogState, Ran},
-    registry::{Ctrl, Operation, Stage},
+    registry::{Change, Ctrl, Operation, Stage},
     vote::Health,
 };
 use alloc::{borrow::Cow, string::String, vec::Vec};
@@ -204,21 +204,30 @@ impl Scene<'_> {
             let effect = Effect::AddLearner { peer_url: seat.peer_url.clone() };
             return Step::act(effect, Code::Replacing, "adds a learner in its place");
         };
-        if found.learner {
+        if found.learner && !found.started {
             let after = self.at_stage(op, Stage::Added, Some(found.id));
             return self.write_operation(after, "the learner is listed; its machine may start it");
         }
-        // somebody put a voter there by hand: it is no learner that could be started empty, and
-        // fences must block it until it is out
+        // whoever is there was begun already, by hand or by a start that came late: it is no learner
+        // that could be started empty, and where it votes, fences must block it until it is out
         let again = Operation { removed: Some(found.id), ..op.clone() };
-        let by_hand = Member { slot: op.slot, id: found.id };
-        let intent = Some(self.others(op).chain(core::iter::once(by_hand)).collect());
+        let begun = Member { slot: op.slot, id: found.id };
+        let voter = Some(begun).filter(|_| !found.learner);
+        let intent = Some(self.others(op).chain(voter).collect());
         let after = Ctrl { intent, ..self.at_stage(&again, Stage::Intent, None) };
-        self.write_operation(after, "a voter was added by hand in its place; it leaves first")
+        let text = if found.learner {
+            "a learner is in its place that was begun already; it leaves first"
+        } else {
+            "a voter was added by hand in its place; it leaves first"
+        };
+        self.write_operation(after, text)
     }
 
     fn await_learner(&self, op: &Operation, seat: &Seat, at_seat: Option<&Listed>) -> Option<Step> {
-        let Some(learner) = at_seat.filter(|member| member.started) else {
+        // only what its machine has on record can be fenced once it votes
+        let ran = self.records.slot(op.slot).ran.map(|ran| ran.member_id);
+        let known = |member: &&Listed| member.started && ran == Some(member.id);
+        let Some(learner) = at_seat.filter(known) else {
             let text = alloc::format!("waits for {} to start as a learner", seat.name);
             return Step::wait(Code::Replacing, text);
         };
@@ -264,20 +273,21 @@ impl Scene<'_> {
         }
         let holds_it =
             matches!(self.data().log, LogState::Present { member_id, .. } if member_id == added);
+        let record = |record: fn(Change) -> Change| {
+            let fs = self.data().fs.clone()?;
+            let instance = self.core.me.instance.clone();
+            let ran =
+                Ran { inc: self.ctrl.inc, instance, member_id: added, plan: String::new(), fs };
+            let change = change::first_start(self.ctrl, self.slot, &self.mine, owner, ran);
+            let text = "puts on record that this machine runs the new member";
+            Step::act(Effect::Write(record(change)), Code::Replacing, text)
+        };
         match (recorded, holds_it) {
             (Some(_), true) => None,
-            (None, _) => self.clear_the_way().or_else(|| {
-                let fs = self.data().fs.clone()?;
-                let instance = self.core.me.instance.clone();
-                let ran =
-                    Ran { inc: self.ctrl.inc, instance, member_id: added, plan: String::new(), fs };
-                let change = change::first_start(self.ctrl, self.slot, &self.mine, owner, ran);
-                Step::act(
-                    Effect::Write(change),
-                    Code::Replacing,
-                    "puts on record that this machine runs the new member",
-                )
-            }),
+            // a start meant for an earlier learner of this seat: etcd takes the id that is listed at its
+            // peer URL. It has a log, so it stays, and is never begun again.
+            (None, true) => record(change::of_begun),
+            (None, false) => self.clear_the_way().or_else(|| record(|change| change)),
             (Some(ran), false) if self.look.memory.ran.as_ref() != Some(ran) => Step::act(
                 Effect::RememberRan(ran.clone()),
                 Code::Replacing,

@@ -119,7 +119,6 @@ impl Store {
 
 /// A running member: which machine, and its store.
 pub(crate) struct Running<'a> {
-    pub(crate) url: String,
     pub(crate) store: &'a mut Store,
     pub(crate) leader: &'a mut Option<MemberId>,
 }
@@ -160,10 +159,8 @@ fn round_of(best: Store, running: &mut [Running<'_>]) {
     let term = if before == Some(leader) { best.term } else { best.term + 1 };
     let mut peers = best.peers();
     for peer in &mut peers {
-        let starts = running
-            .iter()
-            .any(|member| member.store.cluster == best.cluster && member.url == peer.peer_url);
-        peer.started |= starts;
+        // it says its name: a removed member at the same URL says nothing for it
+        peer.started |= running.iter().filter(mine).any(|member| member.store.id == peer.id);
     }
     let mut log = best.log.clone();
     if leads && peers != best.peers() {

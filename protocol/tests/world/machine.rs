@@ -91,7 +91,7 @@ impl Machine {
 
     pub(crate) fn running(&mut self) -> Option<Running<'_>> {
         let (etcd, store) = (self.etcd.as_mut()?, self.volume.member.as_mut()?);
-        Some(Running { url: self.peer_url.clone(), store, leader: &mut etcd.leader })
+        Some(Running { store, leader: &mut etcd.leader })
     }
 
     /// Starts etcd; `listed` is the running cluster's member list, for one that joins it.

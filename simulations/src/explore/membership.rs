@@ -226,7 +226,8 @@ impl World {
             }
         });
         let mut after = step(state)?;
-        after.broken = source.has_started(me.id).then_some(BEGUN_TWICE);
+        // a learner has voted on nothing, and what it acknowledged was not counted
+        after.broken = (!me.learner && source.has_started(me.id)).then_some(BEGUN_TWICE);
         Some(after)
     }
 }
