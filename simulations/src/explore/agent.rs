@@ -197,7 +197,7 @@ impl Turning<'_> {
                 None => failed(FailureKind::Unavailable),
             },
             Effect::RemoveMember(_) | Effect::AddLearner { .. } | Effect::Promote(_)
-                if picture.bounds.replaces =>
+                if picture.bounds.replaces > 0 =>
             {
                 return None;
             }

@@ -36,6 +36,17 @@ impl Member {
         learners
     }
 
+    /// Whether it ran while it had a vote.
+    fn has_voted(&self, id: MemberId) -> bool {
+        let votes = |(_, entry): &(u8, Entry)| match entry {
+            Entry::Voters(voters) => voters.contains(&id),
+            Entry::Put(_) | Entry::Learner(_) | Entry::Gone(_) | Entry::Started(_) => false,
+        };
+        let since = self.log.iter().skip_while(|entry| !votes(entry));
+        self.founders.contains(&id)
+            || since.into_iter().any(|(_, entry)| *entry == Entry::Started(id))
+    }
+
     fn has_started(&self, id: MemberId) -> bool {
         let said = |(_, entry): &(u8, Entry)| *entry == Entry::Started(id);
         self.founders.contains(&id) || self.log.iter().any(said)
@@ -46,7 +57,7 @@ impl World {
     /// What the member on machine `at` and its cluster answer.
     pub(super) fn around_and_listed(&mut self, state: &State, at: usize, mood: Mood) -> Around {
         let around = self.around(state, at, mood);
-        if !self.sub.bounds.replaces || !around.quorum {
+        if self.sub.bounds.replaces == 0 || !around.quorum {
             return around;
         }
         let listed = self.machine(state, at).running().map(|member| self.listing(member));
@@ -110,6 +121,11 @@ impl World {
         let entry = self.entry(before, &member, live, effect)?;
         let mut leader = member.clone();
         leader.log.push((leader.term, entry));
+        if let Effect::Promote(id) = effect
+            && self.runner(before, *id).is_some()
+        {
+            leader.log.push((leader.term, Entry::Started(*id)));
+        }
         leader.commit = leader.len();
         let learners = leader.learners();
         let after = self.spread(before, &leader);
@@ -226,8 +242,8 @@ impl World {
             }
         });
         let mut after = step(state)?;
-        // a learner has voted on nothing, and what it acknowledged was not counted
-        after.broken = (!me.learner && source.has_started(me.id)).then_some(BEGUN_TWICE);
+        // as a learner it voted on nothing, and what it acknowledged was not counted
+        after.broken = source.has_voted(me.id).then_some(BEGUN_TWICE);
         Some(after)
     }
 }

@@ -166,7 +166,7 @@ impl World {
     }
 
     fn of_raft(&self, state: &State, at: usize, into: &mut Vec<Action>) {
-        if self.sub.bounds.replaces && self.ahead_of(state, at).is_some() {
+        if self.sub.bounds.replaces > 0 && self.ahead_of(state, at).is_some() {
             into.push(Action::Raft(Raft::CatchUp(at)));
         }
         let machine = self.machine(state, at);

@@ -11,7 +11,7 @@ use protocol::registry::Phase;
 
 const fn bounds(attempts: u64, leaders: u64, incarnations: u64) -> Bounds {
     let states = 1_500_000;
-    Bounds { attempts, leaders, incarnations, restores: true, replans: 0, replaces: false, states }
+    Bounds { attempts, leaders, incarnations, restores: true, replans: 0, replaces: 0, states }
 }
 
 /// The same, up to the decision and what old members may do after it.
@@ -24,9 +24,9 @@ const fn up_to(states: u64, bounds: Bounds) -> Bounds {
     Bounds { states, ..bounds }
 }
 
-/// The same, and single members are replaced.
-const fn replaces(bounds: Bounds) -> Bounds {
-    Bounds { replaces: true, ..bounds }
+/// The same, and single members are replaced, with so many writes.
+const fn replaces(writes: u64, bounds: Bounds) -> Bounds {
+    Bounds { replaces: 1 + writes, ..bounds }
 }
 
 /// A second loss, from this phase of the first restore on.
@@ -260,7 +260,7 @@ pub const ALL: &[SubModel] = &[
         covers: "a lost member is replaced; agents end and answers are lost at any time",
         begins: Begin::OneLessLost,
         faults: &[(Fault::Crash, 1), (Fault::LoseAnswer, 1)],
-        bounds: replaces(bounds(1, 2, 2)),
+        bounds: replaces(5, bounds(1, 2, 2)),
         shows: &[Witness::Replaced],
         ..BASE
     },
@@ -269,7 +269,7 @@ pub const ALL: &[SubModel] = &[
         covers: "a disk is lost while a member is replaced: the learner's, or another",
         begins: Begin::OneLessLost,
         faults: &[(Fault::Wipe, 1)],
-        bounds: replaces(decision(1, 1, 2)),
+        bounds: replaces(8, decision(1, 1, 2)),
         shows: &[Witness::Replaced, Witness::BegunAgain, Witness::EndedAmid],
         ..BASE
     },
@@ -277,8 +277,8 @@ pub const ALL: &[SubModel] = &[
         name: "away",
         covers: "etcd is killed while a member is replaced, and hears later what it missed",
         begins: Begin::OneLessLost,
-        faults: &[(Fault::Kill, 2)],
-        bounds: replaces(decision(1, 1, 2)),
+        faults: &[(Fault::Kill, 1)],
+        bounds: replaces(5, decision(1, 1, 2)),
         shows: &[Witness::Replaced],
         ..BASE
     },
@@ -286,7 +286,7 @@ pub const ALL: &[SubModel] = &[
         name: "by-word",
         covers: "an operator has a healthy member replaced, while another dies",
         faults: &[(Fault::AskReplace, 1), (Fault::Kill, 1)],
-        bounds: replaces(decision(1, 2, 2)),
+        bounds: replaces(6, decision(1, 2, 2)),
         shows: &[Witness::Replaced, Witness::CaughtUp],
         ..BASE
     },

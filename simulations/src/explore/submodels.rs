@@ -27,8 +27,9 @@ pub struct Bounds {
     pub restores: bool,
     /// Version of the decision head up to which a restore may be planned anew.
     pub replans: u64,
-    /// Whether single members are replaced.
-    pub replaces: bool,
+    /// Version of the decision head up to which single members are replaced; one takes five writes,
+    /// and a replacement that begins again may do so for ever.
+    pub replaces: u64,
     /// States after which the search ends and says so.
     pub states: u64,
 }
@@ -45,7 +46,7 @@ impl Bounds {
             "commit" => ctrl.inc < self.incarnations,
             "replan" => ctrl.version < self.replans,
             "advance" | "report" => self.restores,
-            "membership" => self.replaces,
+            "membership" => ctrl.version < self.replaces,
             _other => true,
         }
     }
