@@ -15,8 +15,8 @@ use crate::{
     event::{Command, Event, Outcome, Ticket},
     lease::Watch,
     limits::Timers,
-    observation::Look,
-    registry::Lease,
+    observation::{InAttempt, Look},
+    registry::{Lease, Phase},
     tally::Book,
     time::{Moment, Span},
     vote::Vote,
@@ -114,11 +114,39 @@ impl Coordinator {
         self.end_turn();
     }
 
+    /// Forgets what no later turn can ask for. Incarnations, attempts and epochs never go back and a
+    /// member's id never returns, so of what the records show to be over two minds may remember
+    /// different things and do the same for ever. Before the next read of the table nothing is decided,
+    /// and an answer that comes between two turns finds no records here: then everything is kept.
+    fn forget_what_is_over(&mut self) {
+        let known = &mut self.known;
+        let Some((_, records)) = &known.records else { return };
+        let Some(ctrl) = &records.ctrl else { return };
+        let seat = ctrl.seat_named(&self.me.name);
+        let mine = seat.map(|seat| records.slot(seat.slot)).unwrap_or_default();
+        let now = InAttempt { inc: ctrl.inc, attempt: ctrl.attempt };
+        let open = ctrl.phase == Phase::Fencing;
+        // the last snapshot is taken in FENCING, before the promise
+        let promised = known.marker >= Some(now);
+        known.last_words = known.last_words.filter(|of| open && *of == now.attempt && !promised);
+        // the log is read for a fence; the first one of an attempt stands
+        let fenced = mine.fence.is_some_and(|fence| fence.attempt >= now.attempt);
+        known.log.take_if(|(of, _)| !open || *of != now.attempt || fenced);
+        known.unstarted.take_if(|ran| mine.ran.as_ref() != Some(ran));
+        // a lease that another took, or that was let go, comes back under a higher epoch only
+        let lease = ctrl.lease.as_ref().filter(|lease| !lease.released);
+        let epoch = lease.filter(|lease| lease.nonce == self.me.nonce).map(|lease| lease.epoch);
+        if known.watch.epoch() != epoch {
+            known.watch = Watch::default();
+        }
+    }
+
     /// Forgets what the next turn learns anew, and when anything was.
     pub fn end_turn(&mut self) {
         self.policy.timers = PATIENT;
         self.counter = 0;
         self.lanes.forget_failures();
+        self.forget_what_is_over();
         let known = core::mem::take(&mut self.known);
         self.known = super::known::Known {
             uid: known.uid,
