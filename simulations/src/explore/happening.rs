@@ -12,7 +12,7 @@ use super::{
     invariants::LAPSED_PROMISE,
     machine::{Machine, Volume},
     witness::Witness,
-    world::{Answer, State, World, seat_name},
+    world::{Answer, State, Turned, World, seat_name},
 };
 use protocol::{
     effect::Effect,
@@ -76,7 +76,7 @@ impl World {
     }
 
     fn take(&mut self, before: &State, at: usize, mood: Mood, said: Option<Word>) -> After {
-        let mut state = match mood {
+        let state = match mood {
             Mood::Patient | Mood::Hasty => before.clone(),
             Mood::Alarmed => spend(before, Fault::Alarm)?,
             Mood::Deaf if said.is_some() => before.clone(),
@@ -84,6 +84,23 @@ impl World {
             Mood::Cut => spend(before, Fault::Cut)?,
         };
         let turned = self.turn(before, at, mood, said);
+        let after = self.turned(before, state, at, turned)?;
+        if self.sub.swift { self.go_on(after, at) } else { Some(after) }
+    }
+
+    /// The same agent's next turns, for as long as they change anything and it asks for nothing.
+    fn go_on(&mut self, mut after: Step<State>, at: usize) -> After {
+        while after.broken.is_none() && self.agents.get(after.state.agents[at]).pending.is_empty() {
+            let turned = self.turn(&after.state, at, Mood::Patient, None);
+            let Some(next) = self.turned(&after.state, after.state.clone(), at, turned) else {
+                break;
+            };
+            after = Step { shows: after.shows | next.shows, ..next };
+        }
+        Some(after)
+    }
+
+    fn turned(&mut self, before: &State, mut state: State, at: usize, turned: Turned) -> After {
         state.agents[at] = turned.agent;
         state.machines[at] = turned.machine;
         state.bucket = turned.bucket;

@@ -31,12 +31,15 @@ const fn replaces(writes: u64, bounds: Bounds) -> Bounds {
 
 /// A second loss, from this phase of the first restore on.
 const fn again(name: &'static str, phase: Phase, covers: &'static str) -> SubModel {
+    // before all members run, one loss more is enough for the restore to be begun anew
+    let early = matches!(phase, Phase::Committed | Phase::Restoring | Phase::Starting);
     SubModel {
         name,
         covers,
         begins: Begin::Restored(phase),
-        faults: &[(Fault::Wipe, A_QUORUM)],
-        bounds: bounds(2, 2, 3),
+        faults: if early { &[(Fault::Wipe, 1)] } else { &[(Fault::Wipe, A_QUORUM)] },
+        bounds: bounds(2, if matches!(phase, Phase::Idle) { 2 } else { 1 }, 3),
+        swift: true,
         shows: &[Witness::Third, Witness::OpenedAgain],
         ..BASE
     }
@@ -51,6 +54,7 @@ const BASE: SubModel = SubModel {
     bounds: bounds(1, 1, 2),
     coarse: true,
     prompt: true,
+    swift: false,
     min_members: None,
     reduced: true,
     shows: &[],

@@ -135,12 +135,13 @@ impl SubModel {
         let Bounds { attempts, leaders, incarnations, restores, states, .. } = self.bounds;
         format!(
             "{} seats; at first {}; {}; attempts {attempts}, leaders {leaders}, incarnations \
-             {incarnations}{}; machine steps {}; at most {states} states",
+             {incarnations}{}; machine steps {}{}; at most {states} states",
             self.members,
             self.begins.in_words(),
             if faults.is_empty() { "no fault".to_owned() } else { faults.join(", ") },
             if restores { ", restores run" } else { ", up to the commit" },
             if self.coarse { "at once" } else { "one by one" },
+            if self.swift { ", turns until there is nothing to do" } else { "" },
         )
     }
 }
@@ -171,6 +172,8 @@ pub struct SubModel {
     pub coarse: bool,
     /// What an agent writes into its own seat's record is applied within its turn.
     pub prompt: bool,
+    /// An agent goes on, turn after turn, until it waits: for a write, for others, for time.
+    pub swift: bool,
     /// Fewest live agents for a restore.
     pub min_members: Option<usize>,
     /// Mirror images are left out.
