@@ -28,8 +28,8 @@ test: tools
 prove: tools
 	cargo build --workspace --all-targets --locked
 	target/debug/explore --members 3 --faults all
-	target/debug/explore --members 4 --faults all --bound 15000
-	target/debug/explore --members 5 --faults all --bound 15000
+	target/debug/explore --members 4 --faults all --bound 40000
+	target/debug/explore --members 5 --faults all --bound 40000
 	target/debug/explore --mutants
 	target/debug/simulate --seeds 2000
 	ASYNC_SEEDS=400 cargo test --locked -p simulations --test async_agent

@@ -31,19 +31,25 @@ macro_rules! sub_models {
 }
 
 sub_models! {
-    a_loss_heals "wipes" 62_852,
-    votes_may_lie "lies" 30_634,
-    processes_end "kills" 8_148,
-    machines_are_gone_for_good "graves" 24_432,
-    leaders_follow_each_other "leaders" 108_232,
-    a_write_comes_late "late" 397_432,
-    a_write_comes_twice "twice" 294_964,
-    answers_are_lost "answers" 68_361,
-    etcd_starts_behind_the_gate "gates" 210_116,
-    machines_come_and_go "machines" 10_873,
-    a_rollback_ends_what_lives "rollback" 12_537,
-    an_operator_interferes "words" 25_673,
-    only_a_lie_breaks_s1 "perjury" 7_058,
+    a_loss_heals "wipes" 38_522,
+    votes_may_lie "lies" 21_362,
+    processes_end "kills" 8_874,
+    machines_are_gone_for_good "graves" 21_655,
+    leaders_follow_each_other "leaders" 80_458,
+    a_write_comes_late "late" 232_299,
+    a_write_comes_twice "twice" 172_855,
+    answers_are_lost "answers" 45_715,
+    etcd_starts_behind_the_gate "gates" 112_374,
+    machines_come_and_go "machines" 10_831,
+    a_rollback_ends_what_lives "rollback" 15_465,
+    an_operator_interferes "words" 16_741,
+    only_a_lie_breaks_s1 "perjury" 6_870,
+    a_restore_is_given_up_as_it_starts "again-start" 24_452,
+    a_quorum_is_lost_again_while_compared "again-verify" 12_626,
+    a_quorum_is_lost_again_as_clients_come "again-open" 9_486,
+    a_quorum_is_lost_again_while_healing "again-heal" 5_865,
+    a_member_is_away_while_another_is_replaced "away" 36_897,
+    a_healthy_member_is_replaced "by-word" 816,
 }
 
 #[test]

@@ -85,8 +85,8 @@ impl World {
             into.extend(left.has(fault).then_some(Action::Say(at, word)));
         }
         if left.has(Fault::AskReplace) && ctrl.op.is_none() {
-            let words = (0..self.sub.members).map(|seat| Action::Say(at, Word::Replace(seat)));
-            into.extend(words);
+            // of seats that are alike it makes no difference which is meant
+            into.push(Action::Say(at, Word::Replace(self.sub.members - 1)));
         }
         let rollback = ctrl.request.is_none() && left.has(Fault::Rollback);
         into.extend(rollback.then_some(Action::Say(at, Word::Rollback)));

@@ -29,16 +29,18 @@ const fn replaces(writes: u64, bounds: Bounds) -> Bounds {
     Bounds { replaces: 1 + writes, ..bounds }
 }
 
-/// A second loss, from this phase of the first restore on.
+/// A third incarnation, from this phase of the first restore on.
 const fn again(name: &'static str, phase: Phase, covers: &'static str) -> SubModel {
-    // before all members run, one loss more is enough for the restore to be begun anew
+    // before its members run nothing but time is needed for a restore to be begun anew
     let early = matches!(phase, Phase::Committed | Phase::Restoring | Phase::Starting);
+    // and when all is well the first leader's lease is given up
+    let rests = matches!(phase, Phase::Idle);
     SubModel {
         name,
         covers,
         begins: Begin::Restored(phase),
-        faults: if early { &[(Fault::Wipe, 1)] } else { &[(Fault::Wipe, A_QUORUM)] },
-        bounds: bounds(2, if matches!(phase, Phase::Idle) { 2 } else { 1 }, 3),
+        faults: if early { &[] } else { &[(Fault::Wipe, A_QUORUM)] },
+        bounds: if rests { up_to(150_000, bounds(2, 2, 3)) } else { bounds(2, 1, 3) },
         swift: true,
         shows: &[Witness::Third, Witness::OpenedAgain],
         ..BASE
@@ -252,9 +254,13 @@ pub const ALL: &[SubModel] = &[
         shows: &[Witness::Paused, Witness::Aborted],
         ..BASE
     },
-    again("again-commit", Phase::Committed, "a quorum is lost again at the commit"),
-    again("again-restore", Phase::Restoring, "a quorum is lost again while members restore"),
-    again("again-start", Phase::Starting, "a quorum is lost again while members start"),
+    again(
+        "again-commit",
+        Phase::Committed,
+        "a third incarnation: what was committed is given up again",
+    ),
+    again("again-restore", Phase::Restoring, "what is being restored is given up again"),
+    again("again-start", Phase::Starting, "what is being started is given up again"),
     again("again-verify", Phase::Verifying, "a quorum is lost again while they are compared"),
     again("again-open", Phase::Open, "a quorum is lost again as clients are let in"),
     again("again-heal", Phase::Healing, "a quorum is lost again while the cluster heals"),
@@ -264,7 +270,7 @@ pub const ALL: &[SubModel] = &[
         covers: "a lost member is replaced; agents end and answers are lost at any time",
         begins: Begin::OneLessLost,
         faults: &[(Fault::Crash, 1), (Fault::LoseAnswer, 1)],
-        bounds: replaces(5, bounds(1, 2, 2)),
+        bounds: up_to(150_000, replaces(5, bounds(1, 2, 2))),
         shows: &[Witness::Replaced],
         ..BASE
     },
@@ -273,7 +279,7 @@ pub const ALL: &[SubModel] = &[
         covers: "a disk is lost while a member is replaced: the learner's, or another",
         begins: Begin::OneLessLost,
         faults: &[(Fault::Wipe, 1)],
-        bounds: replaces(8, decision(1, 1, 2)),
+        bounds: up_to(150_000, replaces(8, decision(1, 1, 2))),
         shows: &[Witness::Replaced, Witness::BegunAgain, Witness::EndedAmid],
         ..BASE
     },
@@ -283,15 +289,15 @@ pub const ALL: &[SubModel] = &[
         begins: Begin::OneLessLost,
         faults: &[(Fault::Kill, 1)],
         bounds: replaces(5, decision(1, 1, 2)),
-        shows: &[Witness::Replaced],
+        shows: &[Witness::Replaced, Witness::CaughtUp],
         ..BASE
     },
     SubModel {
         name: "by-word",
-        covers: "an operator has a healthy member replaced, while another dies",
-        faults: &[(Fault::AskReplace, 1), (Fault::Kill, 1)],
-        bounds: replaces(6, decision(1, 2, 2)),
-        shows: &[Witness::Replaced, Witness::CaughtUp],
+        covers: "an operator has a healthy member replaced, while everything lives",
+        faults: &[(Fault::AskReplace, 1)],
+        bounds: up_to(150_000, replaces(6, decision(1, 1, 2))),
+        shows: &[Witness::Replaced],
         ..BASE
     },
     SubModel {
