@@ -225,7 +225,7 @@ impl Known {
 
     fn wrote(&mut self, asked: Moment, change: &Change, written: Written) {
         self.must_read = true;
-        match (&change.record, written) {
+        match (&*change.record, written) {
             (RecordChange::Ctrl { before: None, after }, Written::Applied) => {
                 self.founding = Some((after.uid.clone(), true));
             }

@@ -123,12 +123,13 @@ impl Coordinator {
         let Some((_, records)) = &known.records else { return };
         let Some(ctrl) = &records.ctrl else { return };
         let seat = ctrl.seat_named(&self.me.name);
-        let mine = seat.map(|seat| records.slot(seat.slot)).unwrap_or_default();
+        let mine = seat.map(|seat| records.slot(seat.slot).clone()).unwrap_or_default();
         let now = InAttempt { inc: ctrl.inc, attempt: ctrl.attempt };
         let open = ctrl.phase == Phase::Fencing;
         // the last snapshot is taken in FENCING, before the promise
         let promised = known.marker >= Some(now);
         known.last_words = known.last_words.filter(|of| open && *of == now.attempt && !promised);
+        known.bad.retain(|(of, _)| *of == now.attempt);
         // the log is read for a fence; the first one of an attempt stands
         let fenced = mine.fence.is_some_and(|fence| fence.attempt >= now.attempt);
         known.log.take_if(|(of, _)| !open || *of != now.attempt || fenced);

@@ -225,7 +225,7 @@ impl Scene<'_> {
 
     fn await_learner(&self, op: &Operation, seat: &Seat, at_seat: Option<&Listed>) -> Option<Step> {
         // only what its machine has on record can be fenced once it votes
-        let ran = self.records.slot(op.slot).ran.map(|ran| ran.member_id);
+        let ran = self.records.slot(op.slot).ran.as_ref().map(|ran| ran.member_id);
         let known = |member: &&Listed| member.started && ran == Some(member.id);
         let Some(learner) = at_seat.filter(known) else {
             let text = alloc::format!("waits for {} to start as a learner", seat.name);

@@ -157,7 +157,7 @@ impl Scene<'_> {
     fn unreadable_salvage(&self, slot: Slot, catalogue: &[Manifest], key: &str) -> Option<Step> {
         let salvaged = catalogue.iter().find(|manifest| manifest.key() == key)?;
         let unreadable = self.bad_snapshots().contains(&salvaged.sha256);
-        if !unreadable || self.is_approved(SALVAGE) || mutant::is(Mutant::BadForEver) {
+        if !unreadable || self.is_approved(SALVAGE, Some(slot)) || mutant::is(Mutant::BadForEver) {
             return None;
         }
         let (name, attempt) = (self.name(slot), self.ctrl.attempt);

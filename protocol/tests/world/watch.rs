@@ -298,7 +298,8 @@ impl World {
         let seat = ctrl.seat_named(&machine.name).expect("each machine has a seat");
         let records = self.records();
         let open = records.ctrl.as_ref().filter(|ctrl| ctrl.phase == Phase::Fencing);
-        let fence = records.slot(seat.slot).fence.as_ref().filter(|f| f.instance == machine.instance);
+        let fence =
+            records.slot(seat.slot).fence.as_ref().filter(|f| f.instance == machine.instance);
         let binds = open.zip(fence).is_some_and(|(ctrl, f)| {
             f.inc == ctrl.inc && f.attempt == ctrl.attempt && ran.inc == f.inc
         });
