@@ -132,14 +132,20 @@ impl SubModel {
             .iter()
             .map(|(fault, count)| format!("{fault:?} {}", often(*count)))
             .collect();
-        let Bounds { attempts, leaders, incarnations, restores, states, .. } = self.bounds;
+        let Bounds { attempts, leaders, incarnations, restores, replaces, states, .. } =
+            self.bounds;
         format!(
             "{} seats; at first {}; {}; attempts {attempts}, leaders {leaders}, incarnations \
-             {incarnations}{}; machine steps {}{}; at most {states} states",
+             {incarnations}{}{}; machine steps {}{}; at most {states} states",
             self.members,
             self.begins.in_words(),
             if faults.is_empty() { "no fault".to_owned() } else { faults.join(", ") },
             if restores { ", restores run" } else { ", up to the commit" },
+            if replaces > 0 {
+                format!(", replacements to version {replaces}")
+            } else {
+                String::new()
+            },
             if self.coarse { "at once" } else { "one by one" },
             if self.swift { ", turns until there is nothing to do" } else { "" },
         )
