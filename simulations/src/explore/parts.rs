@@ -120,7 +120,7 @@ pub const ALL: &[SubModel] = &[
         covers: "a write is applied after its sender ended",
         begins: Begin::QuorumLost,
         faults: &[(Fault::Late, 1), (Fault::Crash, 1)],
-        bounds: up_to(500_000, decision(1, 1, 2)),
+        bounds: up_to(250_000, decision(1, 1, 2)),
         prompt: false,
         shows: &[Witness::LateWrite],
         ..BASE
@@ -217,7 +217,7 @@ pub const ALL: &[SubModel] = &[
         covers: "a root disk is lost, while every vote may lie",
         begins: Begin::OneLessLost,
         faults: &[(Fault::Alarm, ALWAYS), (Fault::PowerCut, 1), (Fault::LoseRoot, 1)],
-        bounds: up_to(150_000, decision(1, 1, 2)),
+        bounds: up_to(100_000, decision(1, 1, 2)),
         ..BASE
     },
     SubModel {
@@ -270,7 +270,7 @@ pub const ALL: &[SubModel] = &[
         covers: "a lost member is replaced; agents end and answers are lost at any time",
         begins: Begin::OneLessLost,
         faults: &[(Fault::Crash, 1), (Fault::LoseAnswer, 1)],
-        bounds: up_to(150_000, replaces(5, bounds(1, 2, 2))),
+        bounds: up_to(100_000, replaces(5, bounds(1, 2, 2))),
         shows: &[Witness::Replaced],
         ..BASE
     },
@@ -323,7 +323,7 @@ pub const ALL: &[SubModel] = &[
         covers: "another leader is elected beside one that does not know it yet",
         begins: Begin::LeaderCutOff,
         faults: &[(Fault::Put, 1), (Fault::Elect, 1), (Fault::Alarm, ALWAYS)],
-        bounds: up_to(150_000, decision(1, 1, 2)),
+        bounds: up_to(100_000, decision(1, 1, 2)),
         shows: &[Witness::Acknowledged],
         ..BASE
     },
