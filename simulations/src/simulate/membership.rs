@@ -10,8 +10,11 @@ use crate::world::etcd::{Peer, Store, voters};
 use protocol::{cluster::quorum, effect::Effect};
 
 /// How long things must have been quiet for the core to be bound by how they are, in milliseconds: as
-/// long as the slowest call takes, and a vote lives.
-const QUIET: u64 = 25_000;
+/// long as votes live and calls take.
+const QUIET: u64 = 6_000;
+
+/// The same where some calls take very long.
+const QUIET_AND_SLOW: u64 = 26_000;
 
 impl Sim {
     /// S17: etcd's members change only within the operation that is on record, and it never has two
@@ -30,7 +33,9 @@ impl Sim {
         if learners(after) > learners(before) && learners(after) > 1 {
             self.broke("S17: a second learner is added".to_owned());
         }
-        if self.now < self.ghost.troubled_at + QUIET {
+        let slow = self.options.rates.slow > 0 && !self.calm;
+        let quiet = if slow { QUIET_AND_SLOW } else { QUIET };
+        if self.now < self.ghost.troubled_at + quiet {
             return;
         }
         self.ghost.saw("membership after a quiet while");
