@@ -28,7 +28,7 @@ struct Supervised {
 /// The only member of a cluster that was founded at this peer URL.
 fn founder(peer_url: &str) -> Expected {
     let id = member_id(peer_url, "token");
-    Expected { member_id: id, cluster_id: Some(cluster_id([id].into_iter())) }
+    Expected { member_id: id, cluster_id: Some(cluster_id([id])) }
 }
 
 impl Supervised {

@@ -79,14 +79,16 @@ fn look(process: Process, memory: Option<u64>, data: Option<u64>) -> Look {
             swap: None,
             restored: Vec::new(),
             belongs: None,
-        },
+        }
+        .into(),
         memory: Memory {
             uid: Some("u".into()),
             slot: Some(Slot(0)),
             opened: 1,
             ran: memory.map(ran),
             ..Memory::default()
-        },
+        }
+        .into(),
     }
 }
 
@@ -94,7 +96,7 @@ fn records(ctrl: Ctrl, ran: Option<Ran>) -> Outcome {
     let owner =
         Owner { instance: Instance("a1".into()), nonce: Nonce("a1-1".into()), rvn: String::new() };
     let mine = SlotRecord { gen_: 1, owner: Some(owner), ran, ..SlotRecord::default() };
-    Outcome::Records(Records { ctrl: Some(ctrl), slots: vec![(Slot(0), mine)] })
+    Outcome::Records(Records { ctrl: Some(ctrl), slots: vec![(Slot(0), mine)] }.into())
 }
 
 fn members(slots: &[u8]) -> Vec<Member> {

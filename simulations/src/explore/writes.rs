@@ -102,10 +102,10 @@ impl World {
         let fences = fences(&counted, old.inc, old.attempt);
         let fenced = |member: &&Member| {
             let record = counted.slot(member.slot);
-            let fence = record.fence.filter(|fence| fence.inc == old.inc);
-            let its_own = |ran: Ran| ran.inc < old.inc || ran.member_id == member.id;
+            let fence = record.fence.as_ref().filter(|fence| fence.inc == old.inc);
+            let its_own = |ran: &Ran| ran.inc < old.inc || ran.member_id == member.id;
             fence.is_some_and(|fence| fence.attempt == old.attempt)
-                && record.ran.is_none_or(its_own)
+                && record.ran.as_ref().is_none_or(its_own)
         };
         let voters = old.members.len();
         if voters - old.members.iter().filter(fenced).count() >= quorum(voters) {

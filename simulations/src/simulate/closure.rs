@@ -27,7 +27,8 @@ impl Sim {
         let at = usize::try_from(place).unwrap_or(usize::MAX);
         let is_change = |entry: &&(u64, Entry)| matches!(entry.1, Entry::Members(_));
         let later = committed.iter().skip(at).filter(is_change).count();
-        let same = log.log.get(at.wrapping_sub(1)) == committed.get(at.wrapping_sub(1));
+        let same =
+            committed.get(at.wrapping_sub(1)).is_some_and(|(term, _)| log.log.term(at) == *term);
         let passed = later >= 2 || (committed.len() >= at && !same);
         passed && !self.could_rule(log, config, may_run)
     }

@@ -78,7 +78,7 @@ impl Sim {
             Cue::Restored(phase) => restored && ctrl.phase == phase,
             Cue::Acknowledged => restored && self.ghost.shown.contains_key(&ctrl.inc),
             Cue::Fenced => {
-                let fenced = seat.fence.is_some_and(|fence| fence.attempt == ctrl.attempt);
+                let fenced = seat.fence.as_ref().is_some_and(|fence| fence.attempt == ctrl.attempt);
                 ctrl.phase == Phase::Fencing && fenced
             }
             Cue::Paused => ctrl.paused.is_some(),
@@ -201,12 +201,12 @@ impl Sim {
 
     /// What was detached is mounted again, before its time.
     fn remount(&mut self) {
-        let mounts = |what: &Happening| matches!(what, Happening::Heal(Cure::Remount(..)));
+        let mounts = |what: &Happening| matches!(what, Happening::Heal(cure) if matches!(**cure, Cure::Remount(..)));
         let due: Vec<(u64, u64)> =
             self.queue.iter().filter(|(_, what)| mounts(what)).map(|(at, _)| *at).collect();
         for at in due {
             if let Some(Happening::Heal(cure)) = self.queue.remove(&at) {
-                self.heal(cure);
+                self.heal(*cure);
             }
         }
     }
@@ -217,7 +217,7 @@ impl Sim {
             self.players(who).iter().map(|at| &self.machines[*at].peer_url).collect();
         let all = self.players(who).into_iter().find_map(|at| {
             let (_, store) = self.machines[at].running()?;
-            Some((at, (*store.peers()).clone()))
+            Some((at, (**store.peers()?).clone()))
         });
         all.filter(|(_, peers)| peers.iter().any(|peer| !urls.contains(&&peer.peer_url)))
     }

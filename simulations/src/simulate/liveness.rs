@@ -89,7 +89,8 @@ impl Sim {
 
     /// A copy of another seat's voter is taken away from where an agent asks for it.
     fn take_copies_away(&mut self) {
-        let Some(ctrl) = self.records().ctrl else { return };
+        let records = self.records();
+        let Some(ctrl) = &records.ctrl else { return };
         for machine in 0..self.machines.len() {
             let Some(store) = self.machines[machine].dir().member.as_ref() else { continue };
             let voter = ctrl.members.iter().find(|member| member.id == store.id);

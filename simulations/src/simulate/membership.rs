@@ -9,8 +9,8 @@ use super::Sim;
 use crate::world::etcd::{Peer, Store, voters};
 use protocol::{cluster::quorum, effect::Effect};
 
-/// How long things must have been quiet for the core to be bound by how they are, in milliseconds: as
-/// long as votes live and calls take.
+/// How long things must have been quiet for the core to be bound by how they are, in milliseconds with
+/// quick windows: as long as votes live and calls take.
 const QUIET: u64 = 6_000;
 
 /// The same where some calls take very long.
@@ -26,7 +26,7 @@ impl Sim {
             return;
         }
         self.ghost.saw("membership");
-        if self.records().ctrl.is_none_or(|ctrl| ctrl.op.is_none()) {
+        if self.records().ctrl.as_ref().is_none_or(|ctrl| ctrl.op.is_none()) {
             self.broke("S17: etcd's members change beside any operation on record".to_owned());
         }
         let learners = |peers: &[Peer]| peers.iter().filter(|peer| peer.learner).count();
@@ -34,7 +34,7 @@ impl Sim {
             self.broke("S17: a second learner is added".to_owned());
         }
         let slow = self.options.rates.slow > 0 && !self.calm;
-        let quiet = if slow { QUIET_AND_SLOW } else { QUIET };
+        let quiet = if slow { QUIET_AND_SLOW } else { QUIET } * self.options.pace.stretch();
         if self.now < self.ghost.troubled_at + quiet {
             return;
         }
@@ -57,11 +57,9 @@ impl Sim {
         if !matches!(effect, Effect::MoveAside { .. } | Effect::Swap { .. }) {
             return;
         }
-        let (Some(ctrl), Some(store)) =
-            (self.records().ctrl, self.machines[machine].dir().member.as_ref())
-        else {
-            return;
-        };
+        let records = self.records();
+        let member = self.machines[machine].dir().member.as_ref();
+        let (Some(ctrl), Some(store)) = (&records.ctrl, member) else { return };
         let voter = |store: &Store| {
             let present = ctrl.cluster_id == Some(store.cluster);
             present && ctrl.members.iter().any(|member| member.id == store.id)

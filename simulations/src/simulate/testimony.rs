@@ -24,14 +24,14 @@ impl Sim {
 
     /// S5 of a fence that was just written.
     pub(super) fn check_testimony(&mut self, change: &Change, before: &Records, after: &Records) {
-        let RecordChange::Slot { slot, .. } = &change.record else {
+        let RecordChange::Slot { slot, .. } = &*change.record else {
             return self.check_waited(before, after);
         };
         let (old, new) = (before.slot(*slot), after.slot(*slot));
         let Some(fence) = new.fence.as_ref().filter(|_| new.fence != old.fence) else { return };
         match fence.kind {
-            Evidence::Attested => self.check_attested(&new, after),
-            Evidence::Consent | Evidence::DataLost => self.check_log(fence, &new),
+            Evidence::Attested => self.check_attested(new, after),
+            Evidence::Consent | Evidence::DataLost => self.check_log(fence, new),
             Evidence::NeverRan => {}
         }
     }
@@ -67,7 +67,7 @@ impl Sim {
         let mut faults = self.options.faults.iter().map(|planned| planned.fault);
         let jumps = faults.any(|f| matches!(f, Fault::ClockJumps | Fault::ClockDrifts));
         let lasted = self.now.saturating_sub(self.ghost.opened_at);
-        let long = lasted >= self.options.timers.permanent.0 || jumps;
+        let long = lasted >= self.options.pace.timers().permanent.0 || jumps;
         if new.inc == old.inc || old.inc == 0 || !old.is_guarded() || long {
             return;
         }

@@ -176,7 +176,7 @@ impl Machine for Host {
     async fn data(&self) -> Data {
         pause(5).await;
         let world = self.shared.lock();
-        let mut data = world.machines[self.at].look(None).data;
+        let mut data = (*world.machines[self.at].look(None).data).clone();
         data.swap = world.half_swapped.get(&self.at).cloned();
         data.belongs = data.belongs.filter(|_| data.log != LogState::Missing);
         data

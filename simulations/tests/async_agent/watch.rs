@@ -57,9 +57,8 @@ impl World {
         let Some(ctrl) = &after.ctrl else { return };
         let before = before.unwrap_or(Records { ctrl: None, slots: Vec::new() });
         for (slot, record) in &after.slots {
-            let old = before.slot(*slot).fence;
-            if let Some(fence) = record.fence.as_ref().filter(|fence| old.as_ref() != Some(*fence))
-            {
+            let old = before.slot(*slot).fence.as_ref();
+            if let Some(fence) = record.fence.as_ref().filter(|fence| old != Some(*fence)) {
                 self.say("", format!("fence of {slot}: {}", fence.kind.name()));
                 self.watch_fence(fence, ctrl);
             }
