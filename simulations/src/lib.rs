@@ -9,4 +9,5 @@ pub mod world;
 pub mod simulate;
 pub mod explore;
 pub mod gate;
+#[cfg(feature = "drill")]
 pub mod drill;
