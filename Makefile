@@ -5,7 +5,7 @@
 export PROTOC ?= $(shell command -v protoc || echo $(CURDIR)/target/tools/protoc/bin/protoc)
 export REQUORUM_ETCD_DIR ?= $(CURDIR)/target/tools/etcd/bin
 
-.PHONY: drill test prove tools build fmt install
+.PHONY: drill test prove proof tools build fmt install
 
 # Loses a majority of a real cluster with its disks and watches it come back.
 drill: build
@@ -19,21 +19,27 @@ test: tools
 	cargo build --workspace --all-targets --locked
 	cargo test --workspace --locked
 	@for name in $(DRILLS); do target/debug/drill $$name || exit 1; done
-	target/debug/simulate --seeds 100
-	target/debug/explore --members 3 --faults all
-	target/debug/explore --mutants
+	$(MAKE) proof
+	target/proof/simulate --seeds 100
+	target/proof/simulate --seeds 40 --production --members 3
+	target/proof/explore --members 3 --faults all
+	target/proof/explore --mutants
 
 # The whole proof: every sub-model at three, four and five seats, every mutant, many seeds of the core
-# and of the agent around it, and the same models in a second engine.
-prove: tools
-	cargo build --workspace --all-targets --locked
-	target/debug/explore --members 3 --faults all
-	target/debug/explore --members 4 --faults all --bound 40000
-	target/debug/explore --members 5 --faults all --bound 40000
-	target/debug/explore --mutants
-	target/debug/simulate --seeds 2000
-	ASYNC_SEEDS=400 cargo test --locked -p simulations --test async_agent
-	cargo run --locked -p simulations --features stateright --bin explore -- --stateright --bound 120000
+# with both kinds of windows and of the agent around it, and the same models in a second engine.
+prove: tools proof
+	target/proof/explore --members 3 --faults all
+	target/proof/explore --members 4 --faults all --bound 40000
+	target/proof/explore --members 5 --faults all --bound 40000
+	target/proof/explore --mutants
+	cargo run --locked --profile proof -p simulations --no-default-features --features stateright --bin explore -- --stateright --bound 120000
+	ASYNC_SEEDS=400 cargo test --workspace --locked --test async_agent
+	target/proof/simulate --seeds 1000 --production --members 3
+	target/proof/simulate --seeds 2000
+
+# Explorer and simulator, optimised, with everything that asserts.
+proof:
+	cargo build --locked --profile proof -p simulations --no-default-features --bins
 
 DRILLS = quorum-lost one-member-lost all-disks-lost
 

@@ -17,7 +17,6 @@ use alloc::{string::String, sync::Arc, vec::Vec};
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::large_enum_variant, reason = "events are consumed at once")]
 pub enum Event {
     /// Time has passed.
     Tick,
@@ -40,7 +39,6 @@ pub struct Ticket(pub u64);
 
 /// What an effect brought.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::large_enum_variant, reason = "outcomes are consumed at once")]
 pub enum Outcome {
     /// `Discover`: the uid that `cluster.json` names; `None`: there is none.
     Discovered(Option<String>),

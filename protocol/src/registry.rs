@@ -6,6 +6,7 @@
 
 use crate::{
     cluster::{ClusterId, Digest, Instance, Member, MemberId, Nonce, Seat, Slot},
+    mutant::{self, Mutant},
     observation::{Check, InAttempt, LogSummary, Ran},
 };
 use alloc::{boxed::Box, string::String, vec::Vec};
@@ -328,6 +329,23 @@ impl Records {
         let written = self.slots.iter().find(|(at, _)| *at == slot);
         written.map_or(&UNWRITTEN, |(_, record)| record)
     }
+
+    /// Whether an operator attested that the machine that ran `slot` in `inc` is gone. Bound to
+    /// the machine: one that took the seat since is not meant (protocol.md 1.7, fence O).
+    pub fn is_attested(&self, slot: Slot, inc: u64) -> bool {
+        let record = self.slot(slot);
+        let Some(attest) = record.attest.as_ref().filter(|attest| attest.inc == inc) else {
+            return false;
+        };
+        match (&record.ran, &record.owner) {
+            _ if mutant::is(Mutant::AttestUnbound) => true,
+            (Some(ran), _) if ran.inc == inc => ran.instance == attest.instance,
+            (Some(ran), Some(owner)) => {
+                ran.instance == attest.instance && owner.instance == attest.instance
+            }
+            (None, _) | (Some(_), None) => false,
+        }
+    }
 }
 
 /// A row's name.
@@ -355,6 +373,7 @@ pub struct Change {
 
 /// Which record changes, from what to what.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "it is boxed wherever it goes")]
 pub enum RecordChange {
     /// The decision head; `before` is `None` at genesis.
     Ctrl {

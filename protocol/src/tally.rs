@@ -13,7 +13,6 @@
 use crate::{
     cluster::{Nonce, Slot, blocking},
     limits::{REVISION_MAX, SLOTS_MAX, Timers},
-    mutant::{self, Mutant},
     registry::{Ctrl, Phase, Records},
     time::{Moment, Span},
     vote::{Health, Vote},
@@ -265,25 +264,6 @@ const fn counts_in(phase: Phase, health: Health) -> bool {
         | Phase::Restoring
         | Phase::Open
         | Phase::Healing => true,
-    }
-}
-
-impl Records {
-    /// Whether an operator attested that the machine that ran `slot` in `inc` is gone. Bound to
-    /// the machine: one that took the seat since is not meant (protocol.md 1.7, fence O).
-    pub fn is_attested(&self, slot: Slot, inc: u64) -> bool {
-        let record = self.slot(slot);
-        let Some(attest) = record.attest.as_ref().filter(|attest| attest.inc == inc) else {
-            return false;
-        };
-        match (&record.ran, &record.owner) {
-            _ if mutant::is(Mutant::AttestUnbound) => true,
-            (Some(ran), _) if ran.inc == inc => ran.instance == attest.instance,
-            (Some(ran), Some(owner)) => {
-                ran.instance == attest.instance && owner.instance == attest.instance
-            }
-            (None, _) | (Some(_), None) => false,
-        }
     }
 }
 

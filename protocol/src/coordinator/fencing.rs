@@ -13,12 +13,11 @@ use crate::{
     effect::{Effect, Lane},
     explanation::{Code, Note},
     fence::{self, Standing},
-    limits::{FAILURES_OF_A_LEADER, REFUSALS, STARTS_IN_VAIN},
+    limits::{REFUSALS, STARTS_IN_VAIN},
     manifest::Reason,
     mutant::{self, Mutant},
     observation::{InAttempt, LogState},
-    registry::{Evidence, Fence, Salvage},
-    source,
+    registry::{Evidence, Fence},
     time::Moment,
 };
 use alloc::{string::String, vec::Vec};
@@ -129,7 +128,7 @@ impl Scene<'_> {
         }
         if !self.i_ran() {
             let fence = self.my_fence(Evidence::NeverRan, None);
-            let change = change::fence_never_ran(self.slot, &self.mine, self.owner()?, fence);
+            let change = change::fence_never_ran(self.slot, self.mine, self.owner()?, fence);
             return Step::act(
                 Effect::Write(change),
                 Code::Fencing,
@@ -138,7 +137,7 @@ impl Scene<'_> {
         }
         if self.data_is_lost() {
             let fence = self.my_fence(Evidence::DataLost, None);
-            let change = change::fence_own(self.slot, &self.mine, fence);
+            let change = change::fence_own(self.slot, self.mine, fence);
             return Step::act(Effect::Write(change), Code::Fencing, "fenced: its data is lost");
         }
         // F2: the fence stands for the member that ran here; another's log says nothing of that one
@@ -164,7 +163,7 @@ impl Scene<'_> {
         if readable && self.is_spoiled() {
             let fence = self.my_fence(Evidence::DataLost, log); // its configurations count
             let text = "fenced: its data is lost, etcd refuses every copy of it";
-            let change = change::fence_own(self.slot, &self.mine, fence);
+            let change = change::fence_own(self.slot, self.mine, fence);
             return Step::act(Effect::Write(change), Code::Fencing, text);
         }
         let text = match &log {
@@ -175,8 +174,7 @@ impl Scene<'_> {
             ),
             None => "fenced by consent; its data can't be read".into(),
         };
-        let change =
-            change::fence_own(self.slot, &self.mine, self.my_fence(Evidence::Consent, log));
+        let change = change::fence_own(self.slot, self.mine, self.my_fence(Evidence::Consent, log));
         Step::act(Effect::Write(change), Code::Fencing, text)
     }
 
@@ -198,11 +196,11 @@ impl Scene<'_> {
     }
 
     /// etcd refused so many copies of it that it is lost (protocol.md 1.4 "When data is lost").
-    fn is_spoiled(&self) -> bool {
+    pub(super) fn is_spoiled(&self) -> bool {
         self.copies().refused >= REFUSALS
     }
 
-    fn copies(&self) -> Copies {
+    pub(super) fn copies(&self) -> Copies {
         let copies = self.core.known.copies.filter(|(attempt, _)| *attempt == self.ctrl.attempt);
         copies.map(|(_, copies)| copies).unwrap_or_default()
     }
@@ -218,49 +216,6 @@ impl Scene<'_> {
     fn my_fence(&self, kind: Evidence, log: Option<crate::observation::LogSummary>) -> Fence {
         let instance = self.core.me.instance.clone();
         Fence { inc: self.ctrl.inc, attempt: self.ctrl.attempt, kind, instance, log }
-    }
-
-    /// A fenced survivor whose log is the best and knows more than any snapshot saves a copy. What
-    /// can't be had is put on record, and tried again all the same: somebody may mend it.
-    fn salvage(&self) -> Option<Step> {
-        let standing = fence::standing(self.ctrl, self.records);
-        let (best, log) = self.best_survivor(&standing)?;
-        let said = self.mine.salvage.as_ref().filter(|said| said.attempt == self.ctrl.attempt);
-        if best != self.slot || said.is_some_and(|said| said.manifest.is_some()) {
-            return None;
-        }
-        let salvaged = self.core.known.saved.as_ref().filter(|(_, manifest)| {
-            manifest.inc == self.ctrl.inc
-                && manifest.reason == Reason::Salvage
-                && manifest.applied >= log.commit
-        });
-        if let Some((_, manifest)) = salvaged {
-            // said even though the catalogue has it by now: the leader waits for the record
-            return self.say_salvaged(Some(manifest.key()), "records the salvage of its data");
-        }
-        let catalogue = match self.catalogue() {
-            Ok(catalogue) => catalogue,
-            Err(step) => return Some(step),
-        };
-        if let Some(held) = source::held(self.ctrl, catalogue, &self.bad_snapshots(), log.commit) {
-            // it is relied on only once it is seen to be whole
-            return self.proven(&source::from_manifest(held, 0), Moment::default()).err();
-        }
-        let in_vain = self.is_spoiled() || self.copies().failed >= FAILURES_OF_A_LEADER;
-        if in_vain && said.is_none() {
-            return self.say_salvaged(None, "records that its data can't be saved");
-        }
-        Step::act(
-            Effect::SalvageCopy { inc: self.ctrl.inc },
-            Code::Salvaging,
-            "saves a snapshot from a copy of its data: it knows more than any snapshot",
-        )
-    }
-
-    fn say_salvaged(&self, manifest: Option<String>, text: &'static str) -> Option<Step> {
-        let salvage = Salvage { attempt: self.ctrl.attempt, manifest };
-        let change = change::salvaged(self.slot, &self.mine, salvage);
-        Step::act(Effect::Write(change), Code::Salvaging, text)
     }
 
     // ------------------------------------------------------------ the leader

@@ -120,7 +120,7 @@ impl Scene<'_> {
         let fs = self.data().fs.clone()?;
         let instance = self.core.me.instance.clone();
         let ran = Ran { inc: 1, instance, member_id, plan: alloc::string::String::new(), fs };
-        let change = change::adopted(self.slot, &self.mine, owner, ran);
+        let change = change::adopted(self.slot, self.mine, owner, ran);
         Step::act(
             Effect::Write(change),
             Code::NotFounded,

@@ -21,6 +21,7 @@ mod voting;
 mod leading;
 mod fencing;
 mod sourcing;
+mod salvaging;
 mod restoring;
 mod healing;
 mod replacing;
@@ -315,7 +316,8 @@ impl Coordinator {
     fn look_around(&mut self, now: Moment, turn: &mut Turn) {
         let timers = self.policy.timers;
         let due = |last: Option<Moment>, period| last.is_none_or(|last| now.since(last) >= period);
-        if self.known.must_look || due(self.known.look_asked, timers.poll) {
+        let looks = self.known.must_look || due(self.known.look_asked, timers.poll);
+        if looks && self.lanes.is_free(Lane::Look, now) {
             let check_at = self.scene(now).ok().and_then(|scene| scene.check_at());
             if self.begin(now, Effect::Look { check_at }, turn) {
                 self.known.look_asked = Some(now);
@@ -334,7 +336,8 @@ impl Coordinator {
         {
             self.known.discover_asked = Some(now);
         }
-        if reads && due(self.known.votes_asked, timers.vote) {
+        let speaks = reads && due(self.known.votes_asked, timers.vote);
+        if speaks && self.lanes.is_free(Lane::Votes, now) {
             let vote = self.scene(now).ok().and_then(|scene| scene.my_vote());
             let spoken = vote.is_some();
             if self.begin(now, Effect::Exchange(vote), turn) {

@@ -50,7 +50,6 @@ struct Word {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::large_enum_variant, reason = "a word or two are open at a time")]
 enum State {
     /// Not weighed yet, or to be weighed again: what it was weighed against has changed.
     Waiting,

@@ -278,7 +278,7 @@ impl Scene<'_> {
             let instance = self.core.me.instance.clone();
             let ran =
                 Ran { inc: self.ctrl.inc, instance, member_id: added, plan: String::new(), fs };
-            let change = change::first_start(self.ctrl, self.slot, &self.mine, owner, ran);
+            let change = change::first_start(self.ctrl, self.slot, self.mine, owner, ran);
             let text = "puts on record that this machine runs the new member";
             Step::act(Effect::Write(record(change)), Code::Replacing, text)
         };

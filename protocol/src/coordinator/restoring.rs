@@ -101,7 +101,7 @@ impl Scene<'_> {
 
     fn report(&self, restored: Restored) -> Option<Step> {
         let owner = self.owner()?;
-        let change = change::report(self.slot, &self.mine, owner, restored);
+        let change = change::report(self.slot, self.mine, owner, restored);
         Step::act(Effect::Write(change), Code::Restoring, "reports its part of the plan")
     }
 
@@ -134,7 +134,7 @@ impl Scene<'_> {
         let fs = self.data().fs.clone()?;
         let instance = self.core.me.instance.clone();
         let ran = Ran { inc: self.ctrl.inc, instance, member_id, plan: digest.short(), fs };
-        let change = change::first_start(self.ctrl, self.slot, &self.mine, self.owner()?, ran);
+        let change = change::first_start(self.ctrl, self.slot, self.mine, self.owner()?, ran);
         Step::act(
             Effect::Write(change),
             Code::Starting,

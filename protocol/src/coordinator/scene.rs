@@ -17,7 +17,6 @@ use alloc::borrow::Cow;
 
 /// What a phase wants next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a step is consumed at once")]
 pub(super) enum Step {
     /// Do this.
     Do(Effect, Note),

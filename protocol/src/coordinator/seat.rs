@@ -61,7 +61,8 @@ impl Scene<'_> {
         }
         let runs = self.look.process != Process::Stopped;
         let inc = self.data_inc().or_else(|| self.ran_inc());
-        if runs && inc.is_some_and(|inc| self.is_forbidden(inc)) {
+        let stops = !mutant::is(Mutant::MarkedWhileRunning);
+        if runs && stops && inc.is_some_and(|inc| self.is_forbidden(inc)) {
             return Step::act(Effect::Stop, Code::Fenced, "stops an etcd that a promise forbids");
         }
         self.unmark()
@@ -128,7 +129,7 @@ impl Scene<'_> {
             rvn: self.core.fresh("owner"),
         };
         Step::act(
-            Effect::Write(change::claim(self.slot, &self.mine, owner)),
+            Effect::Write(change::claim(self.slot, self.mine, owner)),
             Code::Leading,
             "takes its seat",
         )

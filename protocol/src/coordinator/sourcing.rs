@@ -7,13 +7,11 @@ use crate::{
     cluster::{Digest, Seat, Slot, quorum},
     effect::Effect,
     explanation::{Code, Note},
-    fence::{self, Standing},
+    fence::Standing,
     limits::REVISION_END,
     manifest::Manifest,
-    mutant::{self, Mutant},
-    observation::LogSummary,
     plan::Plan,
-    registry::{Approval, Parked, Salvage, Source, Why},
+    registry::{Approval, Parked, Source, Why},
     source::{self, Choice},
     time::Moment,
 };
@@ -67,20 +65,8 @@ impl Scene<'_> {
         Err(Step::Do(Effect::Verify(source.clone()), Note::new(Code::Salvaging, text)))
     }
 
-    /// A catalogue read before a salvage was recorded doesn't have it: S12 wants it looked at. One
-    /// that was recorded for the attempt that made this incarnation is of the last one.
-    fn lacks_salvage(&self, inc: u64, asked: Moment, found: &[Manifest]) -> bool {
-        let older = self.core.known.records.as_ref().is_some_and(|(read_at, _)| asked < *read_at);
-        let recorded = self.records.slots.iter().filter_map(|(_, slot)| slot.salvage.as_ref());
-        let current = recorded.filter(|salvage| salvage.attempt == self.ctrl.attempt);
-        let folder = Manifest::folder(inc);
-        let of_it = |key: &str| key.starts_with(&folder) || mutant::is(Mutant::OldSalvageAwaited);
-        let mut keys = current.filter_map(|salvage| salvage.manifest.as_ref());
-        older && keys.any(|key| of_it(key) && !found.iter().any(|m| m.key() == *key))
-    }
-
     /// Manifest keys that votes, salvages and a request name: LIST may be behind (protocol.md 1.7).
-    fn pointers(&self) -> Vec<String> {
+    pub(super) fn pointers(&self) -> Vec<String> {
         let salvages = self.records.slots.iter().filter_map(|(_, slot)| slot.salvage.as_ref());
         let named = self.ctrl.request.as_ref().and_then(|request| request.source.clone());
         let mut keys = self.core.known.book.manifests();
@@ -108,110 +94,13 @@ impl Scene<'_> {
             .or_else(|| self.commit(standing, chosen, loss))
     }
 
-    /// The best survivor knows more than the best snapshot: its salvage is waited for. Where it can't
-    /// be had, an operator decides whether to do without; only a machine that has fallen silent
-    /// since, and no rollback, is given up after T_fence.
-    fn await_salvage(&self, standing: &Standing) -> Option<Step> {
-        if mutant::is(Mutant::SalvageSkipped) {
-            return None;
-        }
-        let (slot, log) = self.best_survivor(standing)?;
-        let catalogue = match self.catalogue() {
-            Ok(catalogue) => catalogue,
-            Err(step) => return Some(step),
-        };
-        if let Some(key) = self.salvage_of(slot).and_then(|salvage| salvage.manifest.as_ref()) {
-            return self.unreadable_salvage(slot, catalogue, key);
-        }
-        if source::held(self.ctrl, catalogue, &self.bad_snapshots(), log.commit).is_some() {
-            return None;
-        }
-        let name = self.name(slot);
-        if self.salvage_of(slot).is_some() {
-            let attempt = self.ctrl.attempt;
-            let text = alloc::format!(
-                "{name}'s data knows more than any snapshot and can't be saved: mend that (see its \
-                 `requorum explain`), or say `requorum approve {attempt}` to do without, or `requorum abort`"
-            );
-            return Some(self.park(SALVAGE, Code::ApprovalNeeded, text));
-        }
-        let text = alloc::format!("waits for the salvage of {name}'s data");
-        // a snapshot that could not be read here may be whole for that machine, which then salvages
-        // nothing: it is looked at again
-        match source::held(self.ctrl, catalogue, &[], log.commit) {
-            Some(held) if !mutant::is(Mutant::BadForEver) => {
-                let effect = Effect::Verify(source::from_manifest(held, 0));
-                Step::act(effect, Code::Salvaging, text)
-            }
-            // nor does it where it sees a snapshot that was not listed here yet
-            Some(_) | None if self.catalogue_is_old() => {
-                let effect =
-                    Effect::ReadCatalogue { inc: self.ctrl.inc, pointers: self.pointers() };
-                Step::act(effect, Code::Salvaging, text)
-            }
-            Some(_) | None => Step::wait(Code::Salvaging, text),
-        }
-    }
-
-    /// What was salvaged can't be read: nobody passes it over unasked, and it is tried again meanwhile.
-    fn unreadable_salvage(&self, slot: Slot, catalogue: &[Manifest], key: &str) -> Option<Step> {
-        let salvaged = catalogue.iter().find(|manifest| manifest.key() == key)?;
-        let unreadable = self.bad_snapshots().contains(&salvaged.sha256);
-        if !unreadable || self.is_approved(SALVAGE, Some(slot)) || mutant::is(Mutant::BadForEver) {
-            return None;
-        }
-        let (name, attempt) = (self.name(slot), self.ctrl.attempt);
-        let text = alloc::format!(
-            "the snapshot {key} of {name}'s data can't be read: mend that, or say `requorum approve \
-             {attempt}` to do without, or `requorum abort`"
-        );
-        if self.ctrl.parked == Some(SALVAGE) {
-            let effect = Effect::Verify(source::from_manifest(salvaged, 0));
-            return Step::act(effect, Code::ApprovalNeeded, text);
-        }
-        Some(self.park(SALVAGE, Code::ApprovalNeeded, text))
-    }
-
-    /// Which snapshots there are was asked longer than a vote's life ago.
-    fn catalogue_is_old(&self) -> bool {
-        let asked = self.core.known.catalogue.as_ref().map(|(_, asked, _)| *asked);
-        let old = asked.is_none_or(|asked| self.now.since(asked) >= self.timers().lin);
-        old && !mutant::is(Mutant::StaleListTrusted)
-    }
-
-    /// The survivor whose log is the best of those that are not done without, to the leader and to
-    /// the survivor alike.
-    pub(super) fn best_survivor(&self, standing: &Standing) -> Option<(Slot, &LogSummary)> {
-        let wanted: Vec<Slot> =
-            standing.intact.iter().copied().filter(|slot| !self.is_given_up(*slot)).collect();
-        fence::best_log(self.ctrl, self.records, &wanted)
-    }
-
-    /// What this attempt has of a seat's salvage.
-    fn salvage_of(&self, slot: Slot) -> Option<&Salvage> {
-        self.records
-            .slot(slot)
-            .salvage
-            .as_ref()
-            .filter(|salvage| salvage.attempt == self.ctrl.attempt)
-    }
-
-    /// A survivor that is done without: by the operator's word, or because its machine fell silent
-    /// (S12 speaks of salvages recorded; the loss is declared in the plan).
-    fn is_given_up(&self, slot: Slot) -> bool {
-        let refused = self.salvage_of(slot).is_some_and(|salvage| salvage.manifest.is_none());
-        let silent = self.vote(slot).is_none() && self.in_phase() >= self.timers().fence;
-        (refused && self.is_approved(SALVAGE, Some(slot)))
-            || (silent && !self.is_rollback() && self.salvage_of(slot).is_none())
-    }
-
     /// The operator consented to this very question of this very attempt, among others perhaps.
-    fn is_approved(&self, parked: Parked, about: Option<Slot>) -> bool {
+    pub(super) fn is_approved(&self, parked: Parked, about: Option<Slot>) -> bool {
         self.ctrl.approved.contains(&Approval { attempt: self.ctrl.attempt, parked, about })
     }
 
     /// A rollback throws intact data away: it is saved first, whatever that takes.
-    fn is_rollback(&self) -> bool {
+    pub(super) fn is_rollback(&self) -> bool {
         self.ctrl.request.as_ref().is_some_and(|request| request.rollback)
     }
 
@@ -316,7 +205,12 @@ impl Scene<'_> {
         self.proven(&source, since).map(|()| (source, fallbacks))
     }
 
-    fn park(&self, parked: Parked, code: Code, text: impl Into<Cow<'static, str>>) -> Step {
+    pub(super) fn park(
+        &self,
+        parked: Parked,
+        code: Code,
+        text: impl Into<Cow<'static, str>>,
+    ) -> Step {
         let note = Note::new(code, text);
         if self.ctrl.parked == Some(parked) {
             return Step::Wait(note);

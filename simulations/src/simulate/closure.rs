@@ -42,7 +42,7 @@ impl Sim {
         may_run: impl Fn(&MemberId) -> bool,
     ) -> bool {
         let machines = self.machines.iter().filter(|machine| !machine.terminated);
-        let here = machines.filter_map(|machine| Some((machine.dir(), machine.etcd.as_ref())));
+        let here = machines.map(|machine| (machine.dir(), machine.etcd.as_ref()));
         let away = self.detached().map(|volume| (volume, None));
         let all: Vec<(&Store, bool)> = here
             .chain(away)

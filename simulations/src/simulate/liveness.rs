@@ -153,7 +153,9 @@ impl Sim {
             .filter(|slot| !self.records().is_attested(*slot, ctrl.inc))
             .collect();
         let lost = !(0..self.machines.len()).any(|at| self.is_linearizable(at));
-        if let (true, Some(slot)) = (lost, unattested.first()) {
+        // nobody needs to know what became of it while a quorum lives, unless it is just being replaced
+        let needed = |slot: &Slot| lost || ctrl.op.as_ref().is_some_and(|op| op.slot == *slot);
+        if let Some(slot) = unattested.iter().find(|slot| needed(slot)) {
             let (by, because) = ("op".to_owned(), "it is gone".to_owned());
             self.say_to_an_agent(Word::Attest { slot: *slot, by, because });
         }
@@ -205,7 +207,7 @@ impl Sim {
         let whole = self.options.lost_for_good == 0;
         let rests = matches!(ctrl.phase, Phase::Idle) || (!whole && ctrl.phase == Phase::Healing);
         if !rests || !ctrl.opened {
-            let (name, phase) = (self.liveness(&ctrl), ctrl.phase.name());
+            let (name, phase) = (self.liveness(ctrl), ctrl.phase.name());
             return Some(format!("{name}: it is {phase} for ever: {}", self.reasons()));
         }
         let wanted = self.options.members - self.options.lost_for_good;

@@ -19,8 +19,11 @@ pub(super) const BEGINS: u64 = 15_000;
 /// How long things go wrong in a plotted seed at most, in milliseconds.
 const LASTS: u64 = 360_000;
 
-/// One seed in so many plays a plot.
+/// One seed in so many plays a plot in its turn.
 const ONE_IN: u64 = 8;
+
+/// One seed in so many plays [`Kind::AtTheEdge`], beside the turns.
+const AT_THE_EDGE_IN: u64 = 64;
 
 /// What is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub enum Kind {
     AnothersVolume,
     /// A member is fenced while its volume is not mounted, and then loses its root disk.
     Unmarked,
+    /// A healthy member is to be replaced by word while no more than a quorum lives.
+    AtTheEdge,
     /// A member that was just promoted makes a quorum with others in the same way.
     Promoted,
     /// The pinned snapshot can't be read any more while members restore it.
@@ -209,8 +214,14 @@ const UNREADABLE: &[Step] = &[
     (Cue::Restored(Phase::Restoring), Act::Silence(Fault::SnapshotSpoilt, 60_000)),
 ];
 
+const AT_THE_EDGE: &[Step] = &[
+    (Cue::Settled, Act::Strike(Fault::PowerCut, Who::Others, 90_000)),
+    (Cue::Later(30_000), Act::Say(Fault::Replace)),
+];
+
 impl Kind {
-    const ALL: [Self; 8] = [
+    /// Those that take turns.
+    const IN_TURN: [Self; 8] = [
         Self::OneFileTwice,
         Self::TwoConsents,
         Self::RemovedByHand,
@@ -232,6 +243,7 @@ impl Kind {
             Self::Unmarked => "unmarked",
             Self::Promoted => "promoted",
             Self::Unreadable => "unreadable",
+            Self::AtTheEdge => "at the edge",
         }
     }
 
@@ -245,21 +257,27 @@ impl Kind {
             Self::Unmarked => UNMARKED,
             Self::Promoted => PROMOTED,
             Self::Unreadable => UNREADABLE,
+            Self::AtTheEdge => AT_THE_EDGE,
         }
     }
 }
 
+const fn takes_turn(seed: u64) -> bool {
+    seed % ONE_IN == ONE_IN - 1
+}
+
 /// Whether a seed plays a plot.
 pub(super) const fn is_plotted(seed: u64) -> bool {
-    seed % ONE_IN == ONE_IN - 1
+    takes_turn(seed) || seed % AT_THE_EDGE_IN == AT_THE_EDGE_IN - 2
 }
 
 /// The options of a plotted seed, made of those that chance drew. The plots take turns; what is drawn for
 /// one comes from a stream of its own, so that all other seeds stay the stories that they were.
 pub(super) fn plotted(drawn: Options) -> Options {
     let mut rng = fastrand::Rng::with_seed(drawn.seed ^ 0x0CA57);
-    let turn = drawn.seed / ONE_IN % Kind::ALL.len() as u64;
-    let kind = Kind::ALL[usize::try_from(turn).unwrap_or(0)];
+    let turn = drawn.seed / ONE_IN % Kind::IN_TURN.len() as u64;
+    let in_turn = Kind::IN_TURN[usize::try_from(turn).unwrap_or(0)];
+    let kind = if takes_turn(drawn.seed) { in_turn } else { Kind::AtTheEdge };
     let mut cast: Vec<usize> = (0..drawn.members).collect();
     rng.shuffle(&mut cast);
     let mut options =

@@ -27,7 +27,7 @@ impl Sim {
             (RecordChange::Ctrl { .. }, _, _) => self.say("", "the cluster is founded"),
             (RecordChange::Slot { slot, after: wished, .. }, _, _) => {
                 let (old, new) = (before.slot(*slot), after.slot(*slot));
-                self.check_slot(change.name, &old, &new, wished, after);
+                self.check_slot(change.name, old, new, wished, after);
             }
         }
     }
