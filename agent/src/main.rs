@@ -101,7 +101,7 @@ impl Doors for RealDoors {
     }
 
     fn machine(&self, settings: &Settings) -> Arc<dyn Machine> {
-        Arc::new(Disk::new(&settings.data_dir, &settings.state_dir))
+        Arc::new(Disk::new(&settings.name, &settings.data_dir, &settings.state_dir))
     }
 }
 

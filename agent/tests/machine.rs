@@ -99,7 +99,7 @@ async fn missing_is_only_said_of_what_could_be_looked_for() {
     let data = dirs.disk().data().await;
     assert_eq!((data.log, data.writable, data.belongs), (LogState::Missing, true, None));
     assert!(data.fs.is_some(), "a file system says who it is");
-    let absent = Disk::new(dirs.root.path().join("not/yet/there"), dirs.state()).data().await;
+    let absent = Disk::new("a", dirs.root.path().join("not/yet/there"), dirs.state()).data().await;
     assert_eq!((absent.log, absent.writable), (LogState::Missing, true));
     assert_eq!(absent.fs, data.fs, "where it would be");
 
@@ -159,6 +159,17 @@ async fn only_a_complete_restore_is_swapped_in() {
     assert!(dirs.disk().swap(plan, 2, 1).await.is_err());
     assert_eq!(dirs.content("member").as_deref(), Some("old"));
     assert!(dirs.disk().data().await.restored.is_empty());
+}
+
+/// A volume may come from another seat's machine.
+#[tokio::test]
+async fn what_another_seat_restored_is_not_offered() {
+    let dirs = Dirs::new();
+    let plan = Digest::of(b"plan");
+    dirs.restored(&plan.short(), "another's");
+    assert_eq!(dirs.disk().data().await.restored, [plan.short()]);
+    let other = Disk::new("b", dirs.data(), dirs.state());
+    assert!(other.data().await.restored.is_empty());
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ const BY_UUID: &str = "/dev/disk/by-uuid";
 /// Data dir and memory of this machine.
 #[derive(Clone, Debug)]
 pub struct Disk {
+    name: String,
     data_dir: PathBuf,
     places: Places,
     memory: MemoryFiles,
@@ -34,13 +35,13 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// `data_dir`: etcd's `--data-dir`. `state_dir`: ours, on the root disk, never on the volume
+    /// `name`: `ETCD_NAME`. `data_dir`: etcd's `--data-dir`. `state_dir`: ours, on the root disk, never on the volume
     /// that holds the data. Neither need exist.
-    pub fn new(data_dir: impl Into<PathBuf>, state_dir: impl AsRef<Path>) -> Self {
-        let data_dir = data_dir.into();
+    pub fn new(name: &str, data_dir: impl Into<PathBuf>, state_dir: impl AsRef<Path>) -> Self {
+        let (name, data_dir) = (name.to_owned(), data_dir.into());
         let places = Places::new(&data_dir);
         let memory = MemoryFiles::new(state_dir.as_ref(), &data_dir);
-        Self { data_dir, places, memory, changing: Arc::default() }
+        Self { name, data_dir, places, memory, changing: Arc::default() }
     }
 
     fn look(&self) -> Data {
@@ -52,7 +53,7 @@ impl Disk {
             writable: is_writable(&self.data_dir, &self.places.own()),
             log: notes_are_bad.map_or_else(|| self.log(), LogState::Unreadable),
             swap: swap.unwrap_or_else(|_| Some("unreadable".to_owned())),
-            restored: self.places.restored().unwrap_or_default(),
+            restored: self.places.restored(&self.name).unwrap_or_default(),
             belongs: belongs.unwrap_or_default(),
         }
     }

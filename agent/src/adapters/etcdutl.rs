@@ -5,7 +5,10 @@
 //! `scratch`. A tool that crashes on a file says something about the file (etcd.md 4.1); one that
 //! can't be run, or is killed, says nothing about it.
 
-use super::{durable, salvage, swap::Places};
+use super::{
+    durable, salvage,
+    swap::{Places, is_restored_for},
+};
 use crate::ports::snapshots::{Inspected, SnapshotError, Snapshots};
 use async_trait::async_trait;
 use protocol::{
@@ -107,8 +110,8 @@ impl Etcdutl {
         if !out.status.success() {
             return Err(verdict("etcdutl snapshot restore", &out));
         }
-        let dir = dir.to_owned();
-        blocking(move || finish_restore(&dir)).await
+        let (dir, whose) = (dir.to_owned(), seat.name.clone());
+        blocking(move || finish_restore(&dir, &whose)).await
     }
 }
 
@@ -150,8 +153,8 @@ impl Snapshots for Etcdutl {
                 SnapshotError::Failed(format!("the plan has no seat named {name:?}"))
             })?;
         let dir = self.places.new_of(&digest.short());
-        let fresh = dir.clone();
-        if blocking(move || prepare_restore(&fresh)).await? {
+        let (fresh, whose) = (dir.clone(), name.to_owned());
+        if blocking(move || prepare_restore(&fresh, &whose)).await? {
             return Ok(());
         }
         self.check_version("etcdutl", "version").await?;
@@ -184,10 +187,11 @@ impl Snapshots for Etcdutl {
     }
 }
 
-/// Makes an empty directory for a restore. `true`: the restore is there, complete. What a crash
-/// left half done is removed; it is a copy, and it is only ever looked for in this one place.
-fn prepare_restore(dir: &Path) -> io::Result<bool> {
-    if durable::exists(&dir.join("complete"))? && durable::exists(&dir.join("member"))? {
+/// Makes an empty directory for a restore. `true`: the restore is there, complete, and this seat's. What
+/// a crash left half done is removed, and so is what another's machine restored onto this volume; it is
+/// a copy, and it is only ever looked for in this one place.
+fn prepare_restore(dir: &Path, name: &str) -> io::Result<bool> {
+    if is_restored_for(dir, name) {
         return Ok(true);
     }
     match fs::remove_dir_all(dir) {
@@ -199,12 +203,12 @@ fn prepare_restore(dir: &Path) -> io::Result<bool> {
 }
 
 /// etcdutl fsyncs the log's files but neither `snap/` nor the directories (etcd.md 2.3).
-fn finish_restore(dir: &Path) -> io::Result<()> {
+fn finish_restore(dir: &Path, name: &str) -> io::Result<()> {
     let work = dir.join("work");
     durable::sync_tree(&work)?;
     durable::rename(&work.join("member"), &dir.join("member"))?;
     fs::remove_dir(&work)?;
-    durable::write(&dir.join("complete"), b"restored\n")
+    durable::write(&dir.join("complete"), format!("{name}\n").as_bytes())
 }
 
 /// Compares a file with its own trailer. A trailer that is wrong is an error of kind `InvalidData`.

@@ -21,6 +21,13 @@ use std::{
 /// Members kept of one incarnation and plan before we ask for help.
 const KEPT_MAX: u32 = 1000;
 
+/// Whether a directory holds a member that was completely restored for the seat called `name`. A volume may
+/// come from another seat's machine, with what that had restored.
+pub(super) fn is_restored_for(dir: &Path, name: &str) -> bool {
+    let whose = fs::read_to_string(dir.join("complete"));
+    whose.is_ok_and(|whose| whose.trim_end() == name) && dir.join("member").exists()
+}
+
 /// The places inside a data dir.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
@@ -113,8 +120,8 @@ impl Places {
         memory_file::write(&self.incarnation_json(), &note)
     }
 
-    /// Plans whose restored member stands ready.
-    pub(super) fn restored(&self) -> io::Result<Vec<String>> {
+    /// Plans whose member stands ready, restored for the seat called `name`.
+    pub(super) fn restored(&self, name: &str) -> io::Result<Vec<String>> {
         let listed = match fs::read_dir(self.own().join("new")) {
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             listed => listed?,
@@ -122,9 +129,9 @@ impl Places {
         let mut ready = Vec::new();
         for entry in listed {
             let entry = entry?;
-            let is_whole =
-                entry.path().join("complete").exists() && entry.path().join("member").exists();
-            if is_whole && let Ok(plan) = entry.file_name().into_string() {
+            if is_restored_for(&entry.path(), name)
+                && let Ok(plan) = entry.file_name().into_string()
+            {
                 ready.push(plan);
             }
         }

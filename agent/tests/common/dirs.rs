@@ -29,7 +29,7 @@ impl Dirs {
 
     /// The adapter over both.
     pub fn disk(&self) -> Disk {
-        Disk::new(self.data(), self.state())
+        Disk::new("a", self.data(), self.state())
     }
 
     /// A stand-in for a member: what is in it doesn't matter to a rename.
@@ -48,6 +48,6 @@ impl Dirs {
     pub fn restored(&self, plan: &str, content: &str) {
         self.member(&format!(".requorum/new/{plan}/member"), content);
         let complete = self.data().join(".requorum/new").join(plan).join("complete");
-        fs::write(complete, "").expect("its mark");
+        fs::write(complete, "a\n").expect("its mark");
     }
 }

@@ -261,7 +261,13 @@ impl Sim {
         let saved = snapshots.any(|cluster| Some(cluster) == ctrl.cluster_id);
         let born_empty = ctrl.source.as_ref().is_none_or(|source| source.object.is_none());
         let asks = ctrl.parked == Some(Parked::Approval(Why::NoSource));
-        let sound = |at: usize| !self.machines[at].dir().spoiled;
+        let records = self.records();
+        // a volume that was moved to another machine is of use to nobody: take-over is not built
+        let at_home = |at: usize| {
+            let mut ran = records.slots.iter().filter_map(|(_, record)| record.ran.as_ref());
+            ran.any(|ran| ran.instance == self.machines[at].instance)
+        };
+        let sound = |at: usize| !self.machines[at].dir().spoiled && at_home(at);
         let data = self.stores_of(ctrl.inc).into_iter().any(|(at, _)| sound(at));
         asks && !saved && born_empty && !data
     }

@@ -158,7 +158,7 @@ impl Sim {
 
     fn change_machine(&mut self, machine: usize, effect: &Effect) -> Outcome {
         if let Effect::Swap { digest, .. } = effect
-            && !self.machines[machine].dir().restored.contains_key(&digest.short())
+            && !self.machines[machine].restored().any(|plan| *plan == digest.short())
         {
             return unavailable("the restored member is gone");
         }

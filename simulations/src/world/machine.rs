@@ -179,10 +179,20 @@ impl Machine {
             writable: true,
             log,
             swap: dir.swap.clone(),
-            restored: dir.restored.keys().cloned().collect(),
+            restored: self.restored().cloned().collect(),
             // without a member in place the note is of nothing
             belongs: dir.belongs.clone().filter(|_| dir.member.is_some()),
         }
+    }
+
+    /// The plans whose member stands ready for this very seat: what another's machine restored onto a
+    /// volume that is mounted here by now is not.
+    pub fn restored(&self) -> impl Iterator<Item = &String> {
+        let mine = |store: &Store| {
+            let peers = store.peers().into_iter().flat_map(|peers| peers.iter());
+            peers.filter(|peer| peer.id == store.id).any(|peer| peer.peer_url == self.peer_url)
+        };
+        self.dir().restored.iter().filter(move |(_, store)| mine(store)).map(|(plan, _)| plan)
     }
 
     /// Whether a look would show the same of the disks again.
@@ -196,7 +206,7 @@ impl Machine {
         log == member
             && data.fs.as_ref() == Some(&dir.fs)
             && data.swap == dir.swap
-            && data.restored.iter().eq(dir.restored.keys())
+            && data.restored.iter().eq(self.restored())
             && data.belongs.as_ref() == dir.belongs.as_ref().filter(|_| member.is_some())
             && memory.marker == root.marker.max(dir.marker)
             && (memory.retired, memory.opened, memory.slot)
