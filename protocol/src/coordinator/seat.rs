@@ -61,7 +61,8 @@ impl Scene<'_> {
         }
         let runs = self.look.process != Process::Stopped;
         let inc = self.data_inc().or_else(|| self.ran_inc());
-        let stops = !mutant::is(Mutant::MarkedWhileRunning);
+        let masked = [Mutant::MarkedWhileRunning, Mutant::NoSecondLook]; // by what follows
+        let stops = !masked.into_iter().any(mutant::is);
         if runs && stops && inc.is_some_and(|inc| self.is_forbidden(inc)) {
             return Step::act(Effect::Stop, Code::Fenced, "stops an etcd that a promise forbids");
         }
