@@ -35,8 +35,8 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// `name`: `ETCD_NAME`. `data_dir`: etcd's `--data-dir`. `state_dir`: ours, on the root disk, never on the volume
-    /// that holds the data. Neither need exist.
+    /// `name`: `ETCD_NAME`. `data_dir`: etcd's `--data-dir`. `state_dir`: ours, on the root disk, never
+    /// on the volume that holds the data. Neither need exist.
     pub fn new(name: &str, data_dir: impl Into<PathBuf>, state_dir: impl AsRef<Path>) -> Self {
         let (name, data_dir) = (name.to_owned(), data_dir.into());
         let places = Places::new(&data_dir);

@@ -191,7 +191,7 @@ impl Snapshots for Etcdutl {
 /// a crash left half done is removed, and so is what another's machine restored onto this volume; it is
 /// a copy, and it is only ever looked for in this one place.
 fn prepare_restore(dir: &Path, name: &str) -> io::Result<bool> {
-    if is_restored_for(dir, name) {
+    if is_restored_for(dir, name)? {
         return Ok(true);
     }
     match fs::remove_dir_all(dir) {
@@ -304,6 +304,26 @@ pub(super) async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_ready_is_removed_only_where_it_is_known_not_to_be_ours() {
+        let root = tempfile::tempdir().expect("a directory");
+        let dir = root.path().join("plan");
+        let restored = |mark: &[u8]| {
+            fs::create_dir_all(dir.join("member")).expect("a member");
+            fs::write(dir.join("complete"), mark).expect("its mark");
+        };
+        restored(b"a\n");
+        assert!(prepare_restore(&dir, "a").expect("it can be told"));
+        fs::remove_file(dir.join("complete")).expect("removed");
+        fs::create_dir(dir.join("complete")).expect("a mark that can't be read");
+        assert!(prepare_restore(&dir, "a").is_err());
+        assert!(dir.join("member").exists(), "nobody could tell whose it is");
+        fs::remove_dir(dir.join("complete")).expect("removed");
+        restored(b"b\n");
+        assert!(!prepare_restore(&dir, "a").expect("it can be told"));
+        assert!(!dir.join("member").exists(), "another's, and a copy");
+    }
 
     #[test]
     fn versions_compare_as_numbers() {

@@ -23,9 +23,16 @@ const KEPT_MAX: u32 = 1000;
 
 /// Whether a directory holds a member that was completely restored for the seat called `name`. A volume may
 /// come from another seat's machine, with what that had restored.
-pub(super) fn is_restored_for(dir: &Path, name: &str) -> bool {
-    let whose = fs::read_to_string(dir.join("complete"));
-    whose.is_ok_and(|whose| whose.trim_end() == name) && dir.join("member").exists()
+///
+/// # Errors
+/// It can't be told: then what is there must stay.
+pub(super) fn is_restored_for(dir: &Path, name: &str) -> io::Result<bool> {
+    match fs::read(dir.join("complete")) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(false),
+        whose => {
+            Ok(whose?.trim_ascii_end() == name.as_bytes() && durable::exists(&dir.join("member"))?)
+        }
+    }
 }
 
 /// The places inside a data dir.
@@ -129,7 +136,7 @@ impl Places {
         let mut ready = Vec::new();
         for entry in listed {
             let entry = entry?;
-            if is_restored_for(&entry.path(), name)
+            if is_restored_for(&entry.path(), name).unwrap_or(false)
                 && let Ok(plan) = entry.file_name().into_string()
             {
                 ready.push(plan);
