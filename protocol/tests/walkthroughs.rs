@@ -106,6 +106,7 @@ stories! {
     s75_attested_after_its_successor_speaks "75-attested-after-its-successor-speaks.txt",
     s76_unreadable_for_an_attempt "76-unreadable-for-an-attempt.txt",
     s77_salvage_unreadable "77-salvage-unreadable.txt",
+    s771_salvage_done_without "771-salvage-done-without.txt",
     s78_old_voters_in_a_log "78-old-voters-in-a-log.txt",
     s781_old_quorum_in_a_log "781-old-quorum-in-a-log.txt",
     s79_replaced_on_anothers_volume "79-replaced-on-anothers-volume.txt",
