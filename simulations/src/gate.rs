@@ -11,7 +11,8 @@ use crate::{
         self,
         submodels::{self, SubModel},
     },
-    simulate::{Options, Pace, runs},
+    pace::Pace,
+    simulate::{Options, runs},
 };
 use protocol::mutant::Mutant;
 use std::panic::catch_unwind;

@@ -5,6 +5,7 @@
 //! cluster, [`simulate`] moves them by a seed; [`gate`] attacks the core with mutants that these must
 //! notice. [`drill`] puts real processes in their place.
 
+pub mod pace;
 pub mod world;
 pub mod simulate;
 pub mod explore;

@@ -1,7 +1,7 @@
-//! **pace** — which timers the agents run with, and how long the drill waits for them.
+//! **pace** — which timers the agents run with, and how long a drill or a seed waits for them.
 //!
-//! Comes from `--pace`. Goes to the agents (`REQUORUM_TIMERS`), to every bounded wait, and to the
-//! head of every report: a figure without its timers says nothing.
+//! Comes from the command line. Goes to the agents (a drill's by `REQUORUM_TIMERS`), to every bounded wait,
+//! and to the head of every report: a figure without its timers says nothing.
 
 use protocol::{limits::Timers, time::Span};
 use std::time::Duration;
@@ -32,7 +32,12 @@ impl Pace {
         }
     }
 
-    /// Bound of any one wait: twice the longest way a recovery may take by its own timers,
+    /// How much longer things last than with short windows: as much as T_confirm does.
+    pub const fn stretch(self) -> u64 {
+        self.timers().confirm.0 / Timers::QUICK.confirm.0
+    }
+
+    /// Bound of any one wait of a drill: twice the longest way a recovery may take by its own timers,
     /// and a minute for a busy machine.
     pub const fn patience(self) -> Duration {
         let t = self.timers();

@@ -3,7 +3,8 @@
 
 use simulations::{
     gate,
-    simulate::{Options, Pace, runs, shrink::shrink},
+    pace::Pace,
+    simulate::{Options, runs, shrink::shrink},
 };
 use std::collections::BTreeMap;
 

@@ -7,14 +7,16 @@
 #![expect(clippy::print_stdout, reason = "a report is for stdout; only binaries print")]
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use simulations::drill::{
-    cluster::{Cluster, Options},
+use simulations::{
+    drill::{
+        cluster::{Cluster, Options},
+        report::{self, Report},
+        scenarios::{self, Scenario},
+        stores::Stores,
+        timeline::{Said, Tell},
+        trouble::Trouble,
+    },
     pace::Pace,
-    report::{self, Report},
-    scenarios::{self, Scenario},
-    stores::Stores,
-    timeline::{Said, Tell},
-    trouble::Trouble,
 };
 use std::{
     fs,

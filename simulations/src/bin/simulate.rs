@@ -4,7 +4,10 @@
 
 use clap::Parser;
 use protocol::mutant::Mutant;
-use simulations::simulate::{Options, Pace, runs, shrink::shrink};
+use simulations::{
+    pace::Pace,
+    simulate::{Options, runs, shrink::shrink},
+};
 use std::{collections::BTreeMap, process::ExitCode, time::Instant};
 
 /// Half of what a turn costs is many small texts that come and go.

@@ -5,13 +5,13 @@
 
 use super::{
     host::Host,
-    pace::Pace,
     status::{self, Status},
     stores::{BUCKET, Stores, TABLE},
     trouble::{Trouble, until},
     verdict,
     writer::connect,
 };
+use crate::pace::Pace;
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr, TcpListener},

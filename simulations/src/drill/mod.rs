@@ -10,7 +10,6 @@ pub mod object_server;
 pub mod table_server;
 pub mod trouble;
 pub mod process;
-pub mod pace;
 pub mod status;
 pub mod stores;
 pub mod host;

@@ -4,10 +4,10 @@
 //! below the name of the timers it was measured with.
 
 use super::{
-    pace::Pace,
     timeline::Figures,
     verdict::{Check, Checks, Hash},
 };
+use crate::pace::Pace;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::fmt::Write as _;

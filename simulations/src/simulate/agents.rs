@@ -132,6 +132,7 @@ impl Sim {
             agent.uid = agent.core.uid().map(Rc::from);
         }
         let uid = agent.uid.clone().unwrap_or_default();
+        // at that moment it wakes already
         if asleep_until != self.now + wait {
             self.push(wait, Happening::Wake { process });
         }

@@ -126,8 +126,8 @@ impl Sim {
 
     /// Some running member goes by a configuration in which `id` votes.
     fn votes(&self, id: MemberId) -> bool {
-        let running = self.machines.iter().filter_map(|machine| machine.running());
-        running.into_iter().any(|(_, store)| store.voters().contains(&id))
+        let mut running = self.machines.iter().filter_map(|machine| machine.running());
+        running.any(|(_, store)| store.has_voter(id))
     }
 
     // ------------------------------------------------------------ acts
@@ -172,7 +172,7 @@ impl Sim {
                     self.cure(lasting * 20, Cure::SwapBack(one, other, lasting));
                 }
             }
-            Act::Remount => self.remount(),
+            Act::Remount => self.heal_now(|cure| matches!(cure, Cure::Remount(..))),
             Act::Relink => (0..self.machines.len()).for_each(|machine| self.relink(machine)),
             Act::Remove(who) => self.remove_by_hand(who),
             Act::Say(word) => self.say_on_stage(word),
@@ -196,18 +196,6 @@ impl Sim {
                 _ = self.say_to_an_agent(Word::Attest { slot, by, because: because() });
             }
             _ => self.word(planned),
-        }
-    }
-
-    /// What was detached is mounted again, before its time.
-    fn remount(&mut self) {
-        let mounts = |what: &Happening| matches!(what, Happening::Heal(cure) if matches!(**cure, Cure::Remount(..)));
-        let due: Vec<(u64, u64)> =
-            self.queue.iter().filter(|(_, what)| mounts(what)).map(|(at, _)| *at).collect();
-        for at in due {
-            if let Some(Happening::Heal(cure)) = self.queue.remove(&at) {
-                self.heal(*cure);
-            }
         }
     }
 

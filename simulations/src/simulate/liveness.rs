@@ -2,7 +2,7 @@
 //! operator answers what is asked, and the cluster must come back within a bounded time
 //! (protocol.md 1.11, L1-L10).
 
-use super::{Happening, Sim, Word};
+use super::{Sim, Word};
 use crate::world::machine::{Role, Volume};
 use protocol::{
     cluster::{Slot, quorum},
@@ -10,7 +10,7 @@ use protocol::{
 };
 use std::collections::BTreeSet;
 
-/// How long the cluster may take to come back, in milliseconds with quick windows ([`Pace`](super::Pace)
+/// How long the cluster may take to come back, in milliseconds with quick windows ([`Pace`](crate::pace::Pace)
 /// stretches it): every window there is, several times over, one after the other.
 const PATIENCE: u64 = 900_000;
 
@@ -27,17 +27,7 @@ impl Sim {
         self.calm = true;
         self.ghost.troubled_at = self.now;
         self.helped_at = self.now;
-        let cures: Vec<(u64, u64)> = self
-            .queue
-            .iter()
-            .filter(|(_, what)| matches!(what, Happening::Heal(_)))
-            .map(|(at, _)| *at)
-            .collect();
-        for at in cures {
-            if let Some(Happening::Heal(cure)) = self.queue.remove(&at) {
-                self.heal(*cure);
-            }
-        }
+        self.heal_now(|_| true);
         for machine in 0..self.machines.len() {
             if self.machines[machine].terminated {
                 continue;

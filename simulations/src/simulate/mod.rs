@@ -34,7 +34,7 @@ pub mod runs;
 pub mod shrink;
 
 pub use ghost::Witness;
-pub use options::{Fault, Options, Pace, Planned};
+pub use options::{Fault, Options, Planned};
 
 use crate::world::{
     etcd::Entry,

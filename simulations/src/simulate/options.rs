@@ -5,35 +5,9 @@
 //! Faults are planned before anything runs, so that one can be left out and the rest stay (shrinking).
 
 use super::plots::{self, Plot};
-use protocol::{
-    coordinator::{Mode, Threshold},
-    limits::Timers,
-};
+use crate::pace::Pace;
+use protocol::coordinator::{Mode, Threshold};
 use std::fmt;
-
-/// Whose windows are played.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Pace {
-    /// Those of drills: the most happens in the least events.
-    Quick,
-    /// Those that ship. Everything else lasts longer as well.
-    Production,
-}
-
-impl Pace {
-    /// Windows and periods.
-    pub const fn timers(self) -> Timers {
-        match self {
-            Self::Quick => Timers::QUICK,
-            Self::Production => Timers::PRODUCTION,
-        }
-    }
-
-    /// How much longer things last than with quick windows: as much as T_confirm does.
-    pub const fn stretch(self) -> u64 {
-        self.timers().confirm.0 / Timers::QUICK.confirm.0
-    }
-}
 
 /// What may go wrong. All of it keeps to the assumptions A1-A7 of protocol.md 1.3: the table is
 /// linearizable, what was fsynced stays, a terminated machine never runs again, attestations are true.

@@ -156,6 +156,16 @@ impl Sim {
         self.machines[machine].look(status)
     }
 
+    /// A machine reads the log that lies in its data dir.
+    fn read_log(&mut self, machine: usize) -> Outcome {
+        let read = self.machines[machine].dir().member.as_ref();
+        let Some((id, summary)) = read.map(|store| (store.id, store.summary())) else {
+            return unavailable("the log is gone");
+        };
+        self.ghost.logs_read.insert(machine, id);
+        Outcome::Log(summary)
+    }
+
     fn change_machine(&mut self, machine: usize, effect: &Effect) -> Outcome {
         if let Effect::Swap { digest, .. } = effect
             && !self.machines[machine].restored().any(|plan| *plan == digest.short())

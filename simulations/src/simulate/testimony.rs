@@ -4,24 +4,13 @@
 //!
 //! Comes in: each applied write, each reading of a log, each start of etcd. Goes out: what broke.
 
-use super::{Fault, Sim, answers::unavailable};
+use super::{Fault, Sim};
 use protocol::{
     cluster::quorum,
-    event::Outcome,
     registry::{Change, Evidence, Fence, Phase, RecordChange, Records, SlotRecord},
 };
 
 impl Sim {
-    /// A machine reads the log that lies in its data dir.
-    pub(super) fn read_log(&mut self, machine: usize) -> Outcome {
-        let read = self.machines[machine].dir().member.as_ref();
-        let Some((id, summary)) = read.map(|store| (store.id, store.summary())) else {
-            return unavailable("the log is gone");
-        };
-        self.ghost.logs_read.insert(machine, id);
-        Outcome::Log(summary)
-    }
-
     /// S5 of a fence that was just written.
     pub(super) fn check_testimony(&mut self, change: &Change, before: &Records, after: &Records) {
         let RecordChange::Slot { slot, .. } = &*change.record else {

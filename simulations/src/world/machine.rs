@@ -196,23 +196,22 @@ impl Machine {
     }
 
     /// Whether a look would show the same of the disks again.
-    fn shows(&self, (data, memory): &(Arc<Data>, Arc<Memory>)) -> bool {
+    fn shows(&self, shown: &(Arc<Data>, Arc<Memory>)) -> bool {
+        // each field by its name: a new one must not be forgotten here
+        let Data { fs, writable, log, swap, restored, belongs } = &*shown.0;
+        let Memory { uid, slot, marker, retired, opened, ran } = &*shown.1;
         let (dir, root) = (self.dir(), &self.root);
-        let log = match &data.log {
-            LogState::Present { cluster_id, member_id } => Some((*cluster_id, *member_id)),
-            LogState::Missing | LogState::Unreadable(_) => None,
-        };
         let member = dir.member.as_ref().map(|store| (store.cluster, store.id));
-        log == member
-            && data.fs.as_ref() == Some(&dir.fs)
-            && data.swap == dir.swap
-            && data.restored.iter().eq(self.restored())
-            && data.belongs.as_ref() == dir.belongs.as_ref().filter(|_| member.is_some())
-            && memory.marker == root.marker.max(dir.marker)
-            && (memory.retired, memory.opened, memory.slot)
-                == (root.retired, root.opened, root.slot)
-            && memory.uid == root.uid
-            && memory.ran == root.ran
+        *writable
+            && log.owner() == member
+            && fs.as_ref() == Some(&dir.fs)
+            && *swap == dir.swap
+            && restored.iter().eq(self.restored())
+            && belongs.as_ref() == dir.belongs.as_ref().filter(|_| member.is_some())
+            && *marker == root.marker.max(dir.marker)
+            && (*retired, *opened, *slot) == (root.retired, root.opened, root.slot)
+            && *uid == root.uid
+            && *ran == root.ran
     }
 
     /// The boot rule as protocol.md 1.4 has it, said once more in its own words: may this machine's

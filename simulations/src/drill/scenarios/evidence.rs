@@ -5,11 +5,13 @@ use super::{
     After,
     stage::{LOAD, Loss, Stage},
 };
-use crate::drill::{
+use crate::{
+    drill::{
+        status::{Progress, place},
+        trouble::Trouble,
+        verdict,
+    },
     pace::lasting,
-    status::{Progress, place},
-    trouble::Trouble,
-    verdict,
 };
 
 const BECAUSE: &str = "the drill removed the machine for good";

@@ -2,7 +2,10 @@
 //! intact disks, and a minority lost while another machine is only away.
 
 use super::stage::{LOAD, Loss, Stage};
-use crate::drill::{host::Wipe, pace::lasting, status, trouble::Trouble, verdict};
+use crate::{
+    drill::{host::Wipe, status, trouble::Trouble, verdict},
+    pace::lasting,
+};
 
 pub(super) async fn one_member_lost(stage: &mut Stage) -> Result<(), Trouble> {
     stage.load(LOAD).await?;

@@ -2,7 +2,10 @@
 //! overwritten, and recovery follows when it returns.
 
 use super::stage::{LOAD, Loss, Stage};
-use crate::drill::{host::Wipe, pace::lasting, trouble::Trouble};
+use crate::{
+    drill::{host::Wipe, trouble::Trouble},
+    pace::lasting,
+};
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 pub(super) async fn play(stage: &mut Stage) -> Result<(), Trouble> {
