@@ -24,26 +24,22 @@ use alloc::{collections::BTreeSet, vec::Vec};
 pub(crate) struct Closure<'a> {
     /// Those that may be active, as sorted ids.
     pub(crate) active: BTreeSet<Vec<MemberId>>,
-    logs: &'a [LogSummary],
+    logs: Vec<&'a LogSummary>,
     /// The log by which others' configurations are over, if there is one.
     latest: Option<&'a LogSummary>,
 }
 
 impl<'a> Closure<'a> {
     /// One pass is the fixpoint here: all fences are in hand, and configurations add no fences.
-    pub(crate) fn of(ctrl: &Ctrl, logs: &'a [LogSummary]) -> Self {
+    pub(crate) fn of(ctrl: &Ctrl, logs: Vec<&'a LogSummary>) -> Self {
         let intended = ctrl.intent.iter().map(|intent| ids_of(intent));
         let mut active: BTreeSet<Vec<MemberId>> =
             core::iter::once(ids_of(&ctrl.members)).chain(intended).collect();
-        let latest = latest(&active, logs);
+        let latest = latest(&active, &logs);
         let mut closure = Self { active: BTreeSet::new(), logs, latest };
-        if !mutant::is(Mutant::ClosureOff) {
-            let shown = logs.iter().flat_map(|log| log.configs.iter().map(move |it| (log, it)));
-            active.extend(
-                shown
-                    .filter(|(log, config)| !closure.is_over(log, config))
-                    .map(|(_, it)| it.clone()),
-            );
+        for log in closure.logs.iter().filter(|_| !mutant::is(Mutant::ClosureOff)) {
+            let shown = log.configs.iter().filter(|config| !closure.is_over(log, config));
+            active.extend(shown.cloned());
         }
         active.retain(|config| !config.is_empty());
         closure.active = active;
@@ -71,9 +67,10 @@ impl<'a> Closure<'a> {
 /// it is in the log all the same; such a log goes by nothing that is on record.)
 fn latest<'a>(
     recorded: &BTreeSet<Vec<MemberId>>,
-    logs: &'a [LogSummary],
+    logs: &[&'a LogSummary],
 ) -> Option<&'a LogSummary> {
-    let telling = logs.iter().filter(|log| log.settled && recorded.contains(&log.in_force));
+    let telling =
+        logs.iter().copied().filter(|log| log.settled && recorded.contains(&log.in_force));
     telling.max_by_key(|log| log.commit)
 }
 

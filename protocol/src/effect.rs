@@ -34,7 +34,7 @@ pub enum Lane {
 
 impl Lane {
     /// How many there are.
-    pub(crate) const COUNT: usize = 6;
+    pub(crate) const COUNT: usize = Self::Etcd as usize + 1;
 }
 
 /// One thing to do.

@@ -57,8 +57,7 @@ pub fn standing(ctrl: &Ctrl, records: &Records) -> Standing {
     });
     let fenced_ids: BTreeSet<MemberId> =
         unwritten.flat_map(|slot| members_at(ctrl, records, *slot)).chain(fenced_ids).collect();
-    let logs: Vec<LogSummary> = logs(&fences).cloned().collect();
-    let closure = Closure::of(ctrl, &logs);
+    let closure = Closure::of(ctrl, logs(&fences).collect());
     let configs = &closure.active;
     let open_configs: Vec<Vec<MemberId>> = configs
         .iter()

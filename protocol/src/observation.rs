@@ -142,6 +142,16 @@ pub enum LogState {
     Unreadable(String),
 }
 
+impl LogState {
+    /// Whose log it is, if it says.
+    pub const fn owner(&self) -> Option<(ClusterId, MemberId)> {
+        match self {
+            Self::Present { cluster_id, member_id } => Some((*cluster_id, *member_id)),
+            Self::Missing | Self::Unreadable(_) => None,
+        }
+    }
+}
+
 /// What a fenced member's log says (protocol.md 1.4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LogSummary {

@@ -330,6 +330,11 @@ impl Records {
         written.map_or(&UNWRITTEN, |(_, record)| record)
     }
 
+    /// What was saved of each seat's data, by slot.
+    pub fn salvages(&self) -> impl Iterator<Item = (Slot, &Salvage)> {
+        self.slots.iter().filter_map(|(slot, record)| Some((*slot, record.salvage.as_ref()?)))
+    }
+
     /// Whether an operator attested that the machine that ran `slot` in `inc` is gone. Bound to
     /// the machine: one that took the seat since is not meant (protocol.md 1.7, fence O).
     pub fn is_attested(&self, slot: Slot, inc: u64) -> bool {

@@ -11,7 +11,7 @@ use crate::{
     boot::{self, Gate, May, Table},
     effect::{Effect, Expected, Lane, Start},
     explanation::{Code, Note},
-    observation::{LogState, Look, Memory, Process},
+    observation::{Look, Memory, Process},
     time::{Moment, Span},
 };
 
@@ -73,10 +73,7 @@ impl Coordinator {
             may.inc
         );
         let look = &self.known.look.as_ref()?.1;
-        let cluster_id = match look.data.log {
-            LogState::Present { cluster_id, .. } => Some(cluster_id),
-            LogState::Missing | LogState::Unreadable(_) => None,
-        };
+        let cluster_id = look.data.log.owner().map(|(cluster_id, _)| cluster_id);
         let member_id = look.memory.ran.as_ref()?.member_id;
         let member = Expected { member_id, cluster_id };
         let start = Start { quarantined: may.quarantined, member, join: None };

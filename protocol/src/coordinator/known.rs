@@ -213,11 +213,8 @@ impl Known {
                 Some(_) | None => blocks.then_some((ctrl.attempt, now)),
             };
         }
-        let salvages = |records: &Records| -> Vec<_> {
-            records.slots.iter().map(|(_, record)| record.salvage.clone()).collect()
-        };
         let before = self.records.as_ref().filter(|_| !self.bad.is_empty());
-        if before.is_some_and(|(_, before)| salvages(before) != salvages(&records)) {
+        if before.is_some_and(|(_, before)| !before.salvages().eq(records.salvages())) {
             self.bad.clear(); // the snapshot that one of them names may have been one of these
         }
         self.records = Some((asked, records));

@@ -328,7 +328,7 @@ impl Scene<'_> {
             .filter(|member| {
                 self.vote(member.slot).is_none_or(|vote| vote.health != Health::Healthy)
             })
-            .map(|member| self.ctrl.seat(member.slot).map_or("?", |seat| seat.name.as_str()))
+            .map(|member| self.name(member.slot))
             .collect();
         if failing.is_empty() {
             return Step::wait(Code::AllWell, "all members answer");

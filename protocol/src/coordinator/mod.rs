@@ -316,6 +316,7 @@ impl Coordinator {
     fn look_around(&mut self, now: Moment, turn: &mut Turn) {
         let timers = self.policy.timers;
         let due = |last: Option<Moment>, period| last.is_none_or(|last| now.since(last) >= period);
+        // what is asked is worked out where it can be asked, and not in each turn that waits for an answer
         let looks = self.known.must_look || due(self.known.look_asked, timers.poll);
         if looks && self.lanes.is_free(Lane::Look, now) {
             let check_at = self.scene(now).ok().and_then(|scene| scene.check_at());

@@ -123,7 +123,7 @@ impl Coordinator {
         let Some((_, records)) = &known.records else { return };
         let Some(ctrl) = &records.ctrl else { return };
         let seat = ctrl.seat_named(&self.me.name);
-        let mine = seat.map(|seat| records.slot(seat.slot).clone()).unwrap_or_default();
+        let mine = seat.map(|seat| records.slot(seat.slot));
         let now = InAttempt { inc: ctrl.inc, attempt: ctrl.attempt };
         let open = ctrl.phase == Phase::Fencing;
         // the last snapshot is taken in FENCING, before the promise
@@ -131,9 +131,11 @@ impl Coordinator {
         known.last_words = known.last_words.filter(|of| open && *of == now.attempt && !promised);
         known.bad.retain(|(of, _)| *of == now.attempt);
         // the log is read for a fence; the first one of an attempt stands
-        let fenced = mine.fence.is_some_and(|fence| fence.attempt >= now.attempt);
+        let fence = mine.and_then(|mine| mine.fence.as_ref());
+        let fenced = fence.is_some_and(|fence| fence.attempt >= now.attempt);
         known.log.take_if(|(of, _)| !open || *of != now.attempt || fenced);
-        known.unstarted.take_if(|ran| mine.ran.as_ref() != Some(ran));
+        let ran = mine.and_then(|mine| mine.ran.as_ref());
+        known.unstarted.take_if(|unstarted| ran != Some(unstarted));
         // a lease that another took, or that was let go, comes back under a higher epoch only
         let lease = ctrl.lease.as_ref().filter(|lease| !lease.released);
         let epoch = lease.filter(|lease| lease.nonce == self.me.nonce).map(|lease| lease.epoch);

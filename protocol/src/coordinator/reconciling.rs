@@ -6,7 +6,7 @@
 
 use super::{Scene, Step};
 use crate::{change, effect::Effect, explanation::Code, registry::Ctrl, registry::Phase};
-use alloc::{collections::BTreeSet, string::String, vec::Vec};
+use alloc::{string::String, vec::Vec};
 
 impl Scene<'_> {
     /// The comparer's part of the turn: one member does it for all, the lowest that is healthy.
@@ -44,19 +44,16 @@ impl Scene<'_> {
         let (_, since) = known.version_since?;
         let young = self.now.since(*asked) < self.timers().reconcile;
         (young && *asked >= since).then(|| {
-            let of_etcd = || listed.iter().filter(|member| !member.learner).map(|member| member.id);
+            let voters = || listed.iter().filter(|member| !member.learner);
             let recorded = |id| self.ctrl.members.iter().any(|member| member.id == id);
-            if of_etcd().count() == self.ctrl.members.len() && of_etcd().all(recorded) {
-                return None;
-            }
-            let voters: BTreeSet<_> = of_etcd().collect();
-            let recorded: BTreeSet<_> = self.ctrl.members.iter().map(|member| member.id).collect();
-            let unknown = voters.difference(&recorded).map(|id| {
-                let at = listed.iter().find(|member| member.id == *id);
-                let url = at.map_or("", |member| member.peer_url.as_str());
+            let mut unknown: Vec<_> = voters().filter(|member| !recorded(member.id)).collect();
+            unknown.sort_by_key(|member| member.id); // what is put on record does not change with a list's order
+            let unknown = unknown.into_iter().map(|member| {
+                let (id, url) = (member.id, &member.peer_url);
                 alloc::format!("etcd lists voter {id} at {url}, which is not on record")
             });
-            let gone = self.ctrl.members.iter().filter(|member| !voters.contains(&member.id));
+            let listed_as = |id| voters().any(|member| member.id == id);
+            let gone = self.ctrl.members.iter().filter(|member| !listed_as(member.id));
             let gone = gone.map(|member| {
                 alloc::format!("etcd no longer lists {} as {}", self.name(member.slot), member.id)
             });

@@ -271,8 +271,7 @@ impl Scene<'_> {
                 "another machine ran the member that is being added here; attest it if it is gone",
             );
         }
-        let holds_it =
-            matches!(self.data().log, LogState::Present { member_id, .. } if member_id == added);
+        let holds_it = self.held() == Some(added);
         let record = |record: fn(Change) -> Change| {
             let fs = self.data().fs.clone()?;
             let instance = self.core.me.instance.clone();

@@ -60,7 +60,8 @@ impl Scene<'_> {
             }
             Process::Stopped if self.holds_another_than(ran.member_id) => {
                 // members were changed by hand; a fence of this seat would stand for the one on record
-                let text = "the data dir holds another member than the one on record: start it by                             hand if it was put here by hand, and say `requorum replace` of this node";
+                let text = "the data dir holds another member than the one on record: start it by \
+                            hand if it was put here by hand, and say `requorum replace` of this node";
                 Step::wait(Code::Foreign, text)
             }
             Process::Stopped => self.start(ran.member_id),
@@ -75,10 +76,7 @@ impl Scene<'_> {
 
     /// The member whose log lies in the data dir.
     pub(super) fn held(&self) -> Option<MemberId> {
-        match self.data().log {
-            LogState::Present { member_id, .. } => Some(member_id),
-            LogState::Missing | LogState::Unreadable(_) => None,
-        }
+        self.data().log.owner().map(|(_, member_id)| member_id)
     }
 
     fn start(&self, ran: MemberId) -> Option<Step> {

@@ -171,7 +171,7 @@ impl Scene<'_> {
     /// that was recorded for the attempt that made this incarnation is of the last one.
     pub(super) fn lacks_salvage(&self, inc: u64, asked: Moment, found: &[Manifest]) -> bool {
         let older = self.core.known.records.as_ref().is_some_and(|(read_at, _)| asked < *read_at);
-        let recorded = self.records.slots.iter().filter_map(|(_, slot)| slot.salvage.as_ref());
+        let recorded = self.records.salvages().map(|(_, salvage)| salvage);
         let current = recorded.filter(|salvage| salvage.attempt == self.ctrl.attempt);
         let folder = Manifest::folder(inc);
         let of_it = |key: &str| key.starts_with(&folder) || mutant::is(Mutant::OldSalvageAwaited);

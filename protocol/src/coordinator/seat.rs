@@ -61,8 +61,8 @@ impl Scene<'_> {
         }
         let runs = self.look.process != Process::Stopped;
         let inc = self.data_inc().or_else(|| self.ran_inc());
-        let masked = [Mutant::MarkedWhileRunning, Mutant::NoSecondLook]; // by what follows
-        let stops = !masked.into_iter().any(mutant::is);
+        // these two would be hidden by what follows
+        let stops = !mutant::is(Mutant::MarkedWhileRunning) && !mutant::is(Mutant::NoSecondLook);
         if runs && stops && inc.is_some_and(|inc| self.is_forbidden(inc)) {
             return Step::act(Effect::Stop, Code::Fenced, "stops an etcd that a promise forbids");
         }

@@ -67,7 +67,7 @@ impl Scene<'_> {
 
     /// Manifest keys that votes, salvages and a request name: LIST may be behind (protocol.md 1.7).
     pub(super) fn pointers(&self) -> Vec<String> {
-        let salvages = self.records.slots.iter().filter_map(|(_, slot)| slot.salvage.as_ref());
+        let salvages = self.records.salvages().map(|(_, salvage)| salvage);
         let named = self.ctrl.request.as_ref().and_then(|request| request.source.clone());
         let mut keys = self.core.known.book.manifests();
         keys.extend(salvages.filter_map(|salvage| salvage.manifest.clone()));
