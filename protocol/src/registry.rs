@@ -1,15 +1,19 @@
 //! **registry** — the records that decide: `ctrl` and `slot#i` (protocol.md 1.7).
 //!
-//! Comes from the lock table. Goes to the coordinator, which answers with [`Change`]s: the
-//! condition and the new record side by side, so that each can be read without the other half
-//! of the program. Conditions are judged by the lock table itself, never by us.
+//! Comes from the lock table, as [`Records`]. Goes to the coordinator, which answers with [`Change`]s:
+//! the condition and the new record side by side. This file is the glossary.
+
+mod conditional;
+mod records;
+
+pub use conditional::{Change, Guard, RecordChange, Row, Scalar, Written};
+pub use records::Records;
 
 use crate::{
     cluster::{ClusterId, Digest, Instance, Member, MemberId, Nonce, Seat, Slot},
-    mutant::{self, Mutant},
     observation::{Check, InAttempt, LogSummary, Ran},
 };
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{string::String, vec::Vec};
 
 /// Where the cluster stands (protocol.md 1.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -313,152 +317,6 @@ pub struct Started {
     /// Its content at R = source.revision + bump.
     pub check: Option<Check>,
 }
-
-/// Everything one consistent read of the table gave.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Records {
-    /// The decision head, if the table has one for this uid.
-    pub ctrl: Option<Ctrl>,
-    /// The seats' records, by slot.
-    pub slots: Vec<(Slot, SlotRecord)>,
-}
-
-impl Records {
-    /// The record of `slot`; an empty one if it was never written.
-    pub fn slot(&self, slot: Slot) -> &SlotRecord {
-        let written = self.slots.iter().find(|(at, _)| *at == slot);
-        written.map_or(&UNWRITTEN, |(_, record)| record)
-    }
-
-    /// What was saved of each seat's data, by slot.
-    pub fn salvages(&self) -> impl Iterator<Item = (Slot, &Salvage)> {
-        self.slots.iter().filter_map(|(slot, record)| Some((*slot, record.salvage.as_ref()?)))
-    }
-
-    /// Whether an operator attested that the machine that ran `slot` in `inc` is gone. Bound to
-    /// the machine: one that took the seat since is not meant (protocol.md 1.7, fence O).
-    pub fn is_attested(&self, slot: Slot, inc: u64) -> bool {
-        let record = self.slot(slot);
-        let Some(attest) = record.attest.as_ref().filter(|attest| attest.inc == inc) else {
-            return false;
-        };
-        match (&record.ran, &record.owner) {
-            _ if mutant::is(Mutant::AttestUnbound) => true,
-            (Some(ran), _) if ran.inc == inc => ran.instance == attest.instance,
-            (Some(ran), Some(owner)) => {
-                ran.instance == attest.instance && owner.instance == attest.instance
-            }
-            (None, _) | (Some(_), None) => false,
-        }
-    }
-}
-
-/// A row's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Row {
-    /// `ctrl`.
-    Ctrl,
-    /// `slot#i`.
-    Slot(Slot),
-}
-
-/// A conditional write: the new record, and what must hold of the stored one for it to be applied.
-/// Only the attributes that differ between `before` and `after` are written.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Change {
-    /// What it does, in the words of protocol.md 1.7.
-    pub name: &'static str,
-    /// What must hold of the row itself.
-    pub guard: Guard,
-    /// The record as read and as it shall be.
-    pub record: Box<RecordChange>,
-    /// What must hold of other rows in the same instant (commit, genesis).
-    pub checks: Vec<(Row, Guard)>,
-}
-
-/// Which record changes, from what to what.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::large_enum_variant, reason = "it is boxed wherever it goes")]
-pub enum RecordChange {
-    /// The decision head; `before` is `None` at genesis.
-    Ctrl {
-        /// As read.
-        before: Option<Ctrl>,
-        /// As it shall be.
-        after: Ctrl,
-    },
-    /// A seat.
-    Slot {
-        /// Which.
-        slot: Slot,
-        /// As read.
-        before: SlotRecord,
-        /// As it shall be.
-        after: SlotRecord,
-    },
-}
-
-impl RecordChange {
-    /// The row it changes.
-    pub const fn row(&self) -> Row {
-        match self {
-            Self::Ctrl { .. } => Row::Ctrl,
-            Self::Slot { slot, .. } => Row::Slot(*slot),
-        }
-    }
-}
-
-/// A condition on a stored row, as DynamoDB's ConditionExpression can say it. Paths name
-/// attributes as the wire does, dots lead into maps.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Guard {
-    /// The attribute is not there.
-    Absent(&'static str),
-    /// It equals this.
-    Is(&'static str, Scalar),
-    /// It is a number lower than this.
-    Below(&'static str, u64),
-    /// It is a number not higher than this.
-    AtMost(&'static str, u64),
-    /// All of these hold.
-    All(Vec<Self>),
-    /// One of these holds.
-    Any(Vec<Self>),
-}
-
-/// A value a guard compares with.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Scalar {
-    /// A number.
-    Number(u64),
-    /// A text.
-    Text(String),
-    /// True or false.
-    Flag(bool),
-}
-
-/// What the table said to a [`Change`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Written {
-    /// It was applied, now or by an earlier try whose answer was lost.
-    Applied,
-    /// The condition did not hold.
-    Refused,
-    /// Nobody knows: read again before anything else.
-    Unknown,
-}
-
-/// How a seat reads that nobody wrote yet.
-static UNWRITTEN: SlotRecord = SlotRecord {
-    gen_: 0,
-    owner: None,
-    ran: None,
-    attest: None,
-    fence: None,
-    salvage: None,
-    restore: None,
-    op_id: String::new(),
-};
 
 impl Ctrl {
     /// The record a cluster is founded with.

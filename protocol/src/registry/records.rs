@@ -1,0 +1,61 @@
+//! **records** — everything one consistent read of the table gave, and what is asked of it as a whole.
+//!
+//! Comes from the lock table. Goes to whoever weighs the seats against the decision head.
+
+use super::{Ctrl, Salvage, SlotRecord};
+use crate::{
+    cluster::Slot,
+    mutant::{self, Mutant},
+};
+use alloc::{string::String, vec::Vec};
+
+/// Everything one consistent read of the table gave.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Records {
+    /// The decision head, if the table has one for this uid.
+    pub ctrl: Option<Ctrl>,
+    /// The seats' records, by slot.
+    pub slots: Vec<(Slot, SlotRecord)>,
+}
+
+impl Records {
+    /// The record of `slot`; an empty one if it was never written.
+    pub fn slot(&self, slot: Slot) -> &SlotRecord {
+        let written = self.slots.iter().find(|(at, _)| *at == slot);
+        written.map_or(&UNWRITTEN, |(_, record)| record)
+    }
+
+    /// What was saved of each seat's data, by slot.
+    pub fn salvages(&self) -> impl Iterator<Item = (Slot, &Salvage)> {
+        self.slots.iter().filter_map(|(slot, record)| Some((*slot, record.salvage.as_ref()?)))
+    }
+
+    /// Whether an operator attested that the machine that ran `slot` in `inc` is gone. Bound to
+    /// the machine: one that took the seat since is not meant (protocol.md 1.7, fence O).
+    pub fn is_attested(&self, slot: Slot, inc: u64) -> bool {
+        let record = self.slot(slot);
+        let Some(attest) = record.attest.as_ref().filter(|attest| attest.inc == inc) else {
+            return false;
+        };
+        match (&record.ran, &record.owner) {
+            _ if mutant::is(Mutant::AttestUnbound) => true,
+            (Some(ran), _) if ran.inc == inc => ran.instance == attest.instance,
+            (Some(ran), Some(owner)) => {
+                ran.instance == attest.instance && owner.instance == attest.instance
+            }
+            (None, _) | (Some(_), None) => false,
+        }
+    }
+}
+
+/// How a seat reads that nobody wrote yet.
+static UNWRITTEN: SlotRecord = SlotRecord {
+    gen_: 0,
+    owner: None,
+    ran: None,
+    attest: None,
+    fence: None,
+    salvage: None,
+    restore: None,
+    op_id: String::new(),
+};
