@@ -2,8 +2,8 @@
 //! the stored rows for it to be applied. Both stand side by side, so that each can be read without the
 //! other half of the program.
 //!
-//! Comes from [`change`](crate::change), which names them all. Goes to [`wire`](crate::wire), which says
-//! it in DynamoDB's words, and to the lock table, which alone judges it.
+//! Comes from [`change`](crate::change), which names them all. Goes to the wire, in DynamoDB's words,
+//! and to the lock table, which alone judges it.
 
 use super::{Ctrl, SlotRecord};
 use crate::cluster::Slot;

@@ -219,18 +219,6 @@ impl Sim {
         }
     }
 
-    /// Ends now what these faults did, before its time.
-    pub(super) fn heal_now(&mut self, which: impl Fn(&Cure) -> bool) {
-        let meant = |what: &Happening| matches!(what, Happening::Heal(cure) if which(cure));
-        let due: Vec<(u64, u64)> =
-            self.queue.iter().filter(|(_, what)| meant(what)).map(|(at, _)| *at).collect();
-        for at in due {
-            if let Some(Happening::Heal(cure)) = self.queue.remove(&at) {
-                self.heal(*cure);
-            }
-        }
-    }
-
     /// Two machines lose power and come back with each other's volumes; whether they did.
     pub(super) fn swap_volumes(&mut self, one: usize, other: usize, lasting: u64) -> bool {
         let there = |at: usize| !self.machines[at].terminated && self.machines[at].volume.is_some();

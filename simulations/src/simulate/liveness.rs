@@ -2,7 +2,7 @@
 //! operator answers what is asked, and the cluster must come back within a bounded time
 //! (protocol.md 1.11, L1-L10).
 
-use super::{Sim, Word};
+use super::{Happening, Sim, Word, faults::Cure};
 use crate::world::machine::{Role, Volume};
 use protocol::{
     cluster::{Slot, quorum},
@@ -50,6 +50,18 @@ impl Sim {
             self.start_agent(machine);
         }
         self.stir();
+    }
+
+    /// Ends now what these faults did, before its time.
+    pub(super) fn heal_now(&mut self, which: impl Fn(&Cure) -> bool) {
+        let meant = |what: &Happening| matches!(what, Happening::Heal(cure) if which(cure));
+        let due: Vec<(u64, u64)> =
+            self.queue.iter().filter(|(_, what)| meant(what)).map(|(at, _)| *at).collect();
+        for at in due {
+            if let Some(Happening::Heal(cure)) = self.queue.remove(&at) {
+                self.heal(*cure);
+            }
+        }
     }
 
     /// Every machine that lives has the volume with its own member again, wherever that is; or the
