@@ -221,6 +221,7 @@ mod tests {
             removed: None,
             added: Some(L.id),
             stage: Stage::Promoting,
+            elsewhere: false,
             because: "its data is lost".into(),
         };
         let seated = Ctrl::seated("uid".into(), Vec::new());

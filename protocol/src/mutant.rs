@@ -85,6 +85,7 @@ mutants! {
     HealthyConsents "healthy-consents" "a member that sees a quorum promises all the same",
     PausedIgnored "paused-ignored" "a pause holds nothing back",
     UnmountedIsLost "unmounted-is-lost" "an empty data dir is lost data on whatever file system",
+    RestoresBeneath "restores-beneath" "a member is restored where its volume is to be mounted",
     RanByOwner "ran-by-owner" "the owner of a seat passes for the machine that ran its member",
     StartForeign "start-foreign" "another member's data is started and counted",
     ForeignLog "foreign-log" "a fence carries whatever log lies in the data dir",
@@ -99,8 +100,10 @@ mutants! {
     ReplacesAtTheEdge "replaces-at-the-edge" "a member is taken out however few of the others are healthy",
     AsideEarly "aside-early" "a member's data is moved aside while it still votes",
     PromoteUnintended "promote-unintended" "a learner is promoted without an intent on record",
+    NeverGivesWay "never-gives-way" "a replacement whose machine never comes holds up every other",
     TwoOperations "two-operations" "a replacement begins within another",
     StartUnrecorded "start-unrecorded" "etcd starts without the root disk's copy of `ran`",
+    SilenceStops "silence-stops" "etcd is stopped because the stores say nothing",
     GatherOnly "gather-only" "a silent member that may make this a plain restart is not waited for",
     SeatForEver "seat-for-ever" "the seat of a machine that fell silent is never taken",
 }

@@ -55,6 +55,7 @@ names!(Stage {
     Removed = "removed",
     Added = "added",
     Promoting = "promoting",
+    CalledOff = "called-off",
 });
 
 names!(Parked {

@@ -160,11 +160,15 @@ pub struct Operation {
     pub added: Option<MemberId>,
     /// How far it is.
     pub stage: Stage,
+    /// An operator asked for it although the node's volume was away: the new member runs on what is
+    /// mounted now.
+    pub elsewhere: bool,
     /// Who or what asked for it.
     pub because: String,
 }
 
-/// Stages of a membership operation; they only roll forward.
+/// Stages of a membership operation; they only roll forward. It ends after the last of `Promoting`, or
+/// of `CalledOff`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     /// `intent` = the others; etcd has not been asked yet.
@@ -175,6 +179,18 @@ pub enum Stage {
     Added,
     /// `intent` = others and the new one; it may be promoted.
     Promoting,
+    /// The new one is taken out of etcd's list again, and the seat stays without a voter.
+    CalledOff,
+}
+
+impl Stage {
+    /// Whether the new member's machine may start it.
+    pub const fn may_start(self) -> bool {
+        match self {
+            Self::Added | Self::Promoting => true,
+            Self::Intent | Self::Removed | Self::CalledOff => false,
+        }
+    }
 }
 
 /// What an attempt that can't go on by itself waits for.

@@ -124,6 +124,7 @@ fn a_learner_that_joined_under_the_id_on_the_list_keeps_its_data() {
         removed: Some(MemberId(10)),
         added: Some(MemberId(11)),
         stage: Stage::Added,
+        elsewhere: false,
         because: "its data is lost".into(),
     };
     let (nonce, rvn) = (Nonce("b1-1".into()), String::new());

@@ -111,4 +111,10 @@ stories! {
     s781_old_quorum_in_a_log "781-old-quorum-in-a-log.txt",
     s79_replaced_on_anothers_volume "79-replaced-on-anothers-volume.txt",
     s80_promise_lost_with_the_root_disk "80-promise-lost-with-the-root-disk.txt",
+    s81_machine_that_never_comes "81-machine-that-never-comes.txt",
+    s811_replacement_called_off "811-replacement-called-off.txt",
+    s82_volume_away_in_a_restore "82-volume-away-in-a-restore.txt",
+    s821_refilled_on_another_disk "821-refilled-on-another-disk.txt",
+    s83_snapshots_readable_again "83-snapshots-readable-again.txt",
+    s84_removed_by_hand_and_lost "84-removed-by-hand-and-lost.txt",
 }

@@ -113,7 +113,7 @@ pub enum Verb {
         /// Its number, as `status` shows it
         attempt: u64,
     },
-    /// Call the open attempt off
+    /// Call off the open attempt, or the replacement of a member that does not come
     Abort,
     /// Begin nothing until resumed
     Pause {

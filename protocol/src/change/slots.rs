@@ -9,7 +9,7 @@ use crate::{
     observation::Ran,
     registry::{
         Attest, Change, Ctrl, Evidence, Fence, Guard, Owner, RecordChange, Restored, Salvage,
-        SlotRecord, Stage,
+        SlotRecord,
     },
 };
 use alloc::{boxed::Box, vec, vec::Vec};
@@ -51,7 +51,7 @@ pub fn claim(slot: Slot, before: &SlotRecord, owner: Owner) -> Change {
 pub fn first_start(ctrl: &Ctrl, slot: Slot, before: &SlotRecord, me: &Owner, ran: Ran) -> Change {
     assert_eq!(ran.inc, ctrl.inc, "only the recorded incarnation is ever started");
     let is_past_removed =
-        ctrl.op.as_ref().is_some_and(|op| op.slot == slot && op.stage >= Stage::Added);
+        ctrl.op.as_ref().is_some_and(|op| op.slot == slot && op.stage.may_start());
     let is_member = |id| ctrl.members.iter().any(|member| member.id == id);
     let before_it = before.ran.as_ref().map(|ran| ran.member_id);
     let removed = before_it.filter(|id| is_past_removed && !is_member(*id));

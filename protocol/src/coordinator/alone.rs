@@ -11,6 +11,7 @@ use crate::{
     boot::{self, Gate, May, Table},
     effect::{Effect, Expected, Lane, Start},
     explanation::{Code, Note},
+    mutant::{self, Mutant},
     observation::{Look, Memory, Process},
     time::{Moment, Span},
 };
@@ -59,6 +60,9 @@ impl Coordinator {
                 Step::act(Effect::Stop, Code::Fenced, alloc::format!("stops etcd: {promise}"))
             }
             (Ok(may), Process::Stopped) => self.start_alone(now, may),
+            (Ok(_), _) if mutant::is(Mutant::SilenceStops) => {
+                Step::act(Effect::Stop, Code::WithoutStores, "the stores are silent")
+            }
             (Ok(_) | Err(_), _) => None,
         }
     }

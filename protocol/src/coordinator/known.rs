@@ -11,7 +11,7 @@ use crate::{
     manifest::{Manifest, Reason},
     observation::{InAttempt, LogSummary, Look, Ran},
     plan::Plan,
-    registry::{Change, Phase, Pin, RecordChange, Records, Written},
+    registry::{Change, Parked, Phase, Pin, RecordChange, Records, Why, Written},
     tally::Book,
     time::Moment,
 };
@@ -167,6 +167,9 @@ impl Known {
                 self.catalogue = None;
             }
             (Effect::ReadCatalogue { inc, .. }, Outcome::Catalogue(manifests)) => {
+                if self.has_no_source() {
+                    self.bad.clear(); // there is nothing else to do than to try them again
+                }
                 self.catalogue = Some((inc, asked, manifests));
             }
             (Effect::Prove, Outcome::Ok) => self.proven = true,
@@ -218,6 +221,12 @@ impl Known {
             self.bad.clear(); // the snapshot that one of them names may have been one of these
         }
         self.records = Some((asked, records));
+    }
+
+    /// The attempt on record waits because there is nothing to restore.
+    fn has_no_source(&self) -> bool {
+        let ctrl = self.records.as_ref().and_then(|(_, records)| records.ctrl.as_ref());
+        ctrl.is_some_and(|ctrl| ctrl.parked == Some(Parked::Approval(Why::NoSource)))
     }
 
     fn wrote(&mut self, asked: Moment, change: &Change, written: Written) {

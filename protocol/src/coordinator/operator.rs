@@ -14,9 +14,7 @@ use crate::{
     limits::WORD_PATIENCE,
     manifest::{Manifest, Reason},
     mutant::{self, Mutant},
-    registry::{
-        Approval, Attest, Change, Ctrl, Operation, Parked, Phase, Request, Stage, Why, Written,
-    },
+    registry::{Approval, Attest, Change, Ctrl, Parked, Phase, Request, Why, Written},
     tally::Verdict,
     time::Moment,
 };
@@ -163,7 +161,8 @@ impl Coordinator {
     }
 }
 
-type Heard = Result<(Change, Note), Note>;
+/// The write that a word comes to and what is answered then, or why it is refused.
+pub(super) type Heard = Result<(Change, Note), Note>;
 
 fn refuse<T>(code: Code, text: impl Into<Cow<'static, str>>) -> Result<T, Note> {
     Err(Note::new(code, text))
@@ -188,9 +187,13 @@ impl Scene<'_> {
             Command::Abort if self.ctrl.request.is_some() => {
                 word(Ctrl { request: None, ..ctrl() }, "the request is withdrawn")
             }
-            Command::Abort => {
-                refuse(Code::AllWell, "no attempt is open; there is nothing to call off")
-            }
+            Command::Abort => match &self.ctrl.op {
+                Some(op) => self.weigh_withdrawal(op),
+                None => refuse(
+                    Code::AllWell,
+                    "no attempt is open and nobody is being replaced; there is nothing to call off",
+                ),
+            },
             Command::Pause { because } => word(Ctrl { paused: Some(because), ..ctrl() }, "paused"),
             Command::Resume => word(Ctrl { paused: None, ..ctrl() }, "resumed"),
         }
@@ -320,55 +323,6 @@ impl Scene<'_> {
         let succeeded = self.vote(slot).is_some_and(|vote| vote.instance != *machine)
             && !mutant::is(Mutant::SuccessorSilences);
         reads && (succeeded || book.unchanged_for(slot) >= self.timers().lin)
-    }
-
-    fn weigh_replace(&self, slot: Slot, because: String) -> Heard {
-        let member =
-            self.ctrl.members.iter().find(|member| member.slot == slot).map(|member| member.id);
-        let others: Vec<_> =
-            self.ctrl.members.iter().copied().filter(|member| member.slot != slot).collect();
-        if let Some(why) = &self.ctrl.paused {
-            let text = alloc::format!("paused: {why}; say `requorum resume` first");
-            return refuse(Code::Paused, text); // S19
-        }
-        if self.ctrl.op.is_some() && !mutant::is(Mutant::TwoOperations) {
-            return refuse(Code::ReplaceWaits, "another member is being replaced; one at a time");
-        }
-        if self.verdict() != Verdict::QuorumAlive {
-            return refuse(
-                Code::ReplaceWaits,
-                "no quorum is proven alive; a replacement would make it worse",
-            );
-        }
-        if self.is_attested_away(slot) {
-            let text = alloc::format!(
-                "the machine of {} was attested to be gone and never runs this incarnation again: give it \
-                 a new REQUORUM_INSTANCE, an empty state directory and an empty data dir",
-                self.name(slot)
-            );
-            return refuse(Code::ReplaceWaits, text);
-        }
-        if self.vote(slot).is_none() {
-            return refuse(
-                Code::ReplaceWaits,
-                alloc::format!("no agent speaks for {}; start one on it first", self.name(slot)),
-            );
-        }
-        let healthy = others.iter().filter(|member| {
-            self.vote(member.slot).is_some_and(|vote| vote.health == crate::vote::Health::Healthy)
-        });
-        let too_few = healthy.count() < crate::cluster::quorum(self.ctrl.members.len());
-        if too_few && !mutant::is(Mutant::ReplacesAtTheEdge) {
-            return refuse(
-                Code::ReplaceWaits,
-                "too few of the other members are healthy to take this one out",
-            );
-        }
-        let op = Operation { slot, removed: member, added: None, stage: Stage::Intent, because };
-        let after = Ctrl { op: Some(op), intent: Some(others), ..self.ctrl.clone() };
-        let text =
-            alloc::format!("{} is being replaced; its old data is kept aside", self.name(slot));
-        Ok((change::word(self.ctrl, after), Note::new(Code::Replacing, text)))
     }
 }
 

@@ -5,10 +5,10 @@
 //! by listing the members, so an answer that was lost costs a look and nothing else. Stages only
 //! roll forward.
 
-use super::{Mode, Scene, Step};
+use super::{Scene, Step, candidates::Candidate};
 use crate::{
     change,
-    cluster::{Member, MemberId, Seat, Slot, quorum},
+    cluster::{Member, MemberId, Seat, Slot},
     effect::{Effect, Expected, Join, Listed, Start},
     explanation::{Code, Note},
     mutant::{self, Mutant},
@@ -19,57 +19,6 @@ use crate::{
 use alloc::{borrow::Cow, string::String, vec::Vec};
 
 impl Scene<'_> {
-    /// Whether there is a seat to refill by ourselves.
-    pub(super) fn wants_replacement(&self) -> bool {
-        self.policy().mode != Mode::Off && self.quorum_lives() && self.candidate().is_some()
-    }
-
-    /// The seat to refill next: one whose own agent has said for T_replace that its data is gone,
-    /// that an operator attested away and that has a new agent, or that holds no voter at all.
-    fn candidate(&self) -> Option<(Slot, Option<MemberId>, &'static str)> {
-        self.ctrl.seats.iter().find_map(|seat| {
-            let vote = self.vote(seat.slot).filter(|vote| vote.health.is_failure())?;
-            if self.is_attested_away(seat.slot) {
-                return None; // that machine never runs this incarnation again
-            }
-            let member = self.ctrl.members.iter().find(|member| member.slot == seat.slot);
-            self.core.known.book.failing_since(seat.slot, self.now, self.timers())?;
-            let long = self.has_failed_long(seat.slot);
-            match (member, vote.health) {
-                (Some(member), Health::DataLost) if long => {
-                    Some((seat.slot, Some(member.id), "its data is lost"))
-                }
-                (Some(member), Health::NeverRan)
-                    if self.records.is_attested(seat.slot, self.ctrl.inc) =>
-                {
-                    Some((seat.slot, Some(member.id), "its machine was attested to be gone"))
-                }
-                (None, Health::DataLost | Health::NeverRan | Health::Stopped) => {
-                    Some((seat.slot, None, "the seat holds no voter"))
-                }
-                (Some(_) | None, _) => None,
-            }
-        })
-    }
-
-    /// The machine that speaks for a seat is one that an operator attested to be gone.
-    pub(super) fn is_attested_away(&self, slot: Slot) -> bool {
-        let attest =
-            self.records.slot(slot).attest.as_ref().filter(|attest| attest.inc == self.ctrl.inc);
-        let speaker = self.vote(slot).map(|vote| &vote.instance);
-        attest.is_some_and(|attest| speaker == Some(&attest.instance))
-    }
-
-    /// The member on record has failed for T_replace; what was said before it was put there was
-    /// said of another.
-    fn has_failed_long(&self, slot: Slot) -> bool {
-        let known = &self.core.known;
-        let failing = known.book.failing_since(slot, self.now, self.timers());
-        let recorded = known.ran_since.get(&slot).map(|(_, since)| *since);
-        let since = failing.map(|since| since.max(recorded.unwrap_or(since)));
-        since.is_some_and(|since| self.now.since(since) >= self.timers().replace)
-    }
-
     /// The learner's disk went before it voted, or its machine for good: it is taken out, and another
     /// added.
     fn begin_again(&self, op: &Operation) -> Option<Step> {
@@ -123,18 +72,17 @@ impl Scene<'_> {
     }
 
     fn begin_operation(&self, listed: &[Listed]) -> Option<Step> {
-        let (slot, removed, because) = self.candidate()?;
-        let others: Vec<Member> =
-            self.ctrl.members.iter().copied().filter(|member| member.slot != slot).collect();
-        let healthy = others.iter().filter(|member| self.is_healthy(member.slot)).count();
-        if healthy < quorum(others.len()) || (others.len() > 1 && healthy < 2) {
+        let candidates = || self.candidates();
+        let next = candidates().find(|candidate| self.has_room(candidate, listed));
+        let Candidate { slot, removed, because } = next.or_else(|| candidates().next())?;
+        if next.is_none() {
             let text = alloc::format!(
                 "{} can't be replaced: too few of the others are healthy",
                 self.name(slot)
             );
             return Step::wait(Code::ReplaceWaits, text);
         }
-        if listed.iter().any(|member| member.learner) {
+        if listed.iter().any(|member| member.learner && !self.is_stray(member)) {
             return Step::wait(
                 Code::ReplaceWaits,
                 "etcd lists a learner already; nothing is added beside it",
@@ -147,34 +95,45 @@ impl Scene<'_> {
                 "etcd lists a member that the records don't know; reconcile it first",
             );
         }
-        let op =
-            Operation { slot, removed, added: None, stage: Stage::Intent, because: because.into() };
+        let others =
+            self.ctrl.members.iter().copied().filter(|member| member.slot != slot).collect();
+        let op = Operation {
+            slot,
+            removed,
+            added: None,
+            stage: Stage::Intent,
+            elsewhere: false,
+            because: because.into(),
+        };
         let text = alloc::format!("replaces {}: {because}", self.name(slot));
         self.write_operation(Ctrl { op: Some(op), intent: Some(others), ..self.ctrl.clone() }, text)
     }
 
-    fn is_healthy(&self, slot: Slot) -> bool {
-        self.vote(slot)
-            .is_some_and(|vote| vote.inc == self.ctrl.inc && vote.health == Health::Healthy)
-    }
-
-    fn write_operation(&self, after: Ctrl, text: impl Into<Cow<'static, str>>) -> Option<Step> {
+    pub(super) fn write_operation(
+        &self,
+        after: Ctrl,
+        text: impl Into<Cow<'static, str>>,
+    ) -> Option<Step> {
         Step::act(Effect::Write(change::operation(self.ctrl, after)), Code::Replacing, text)
     }
 
     fn continue_operation(&self, op: &Operation, listed: &[Listed]) -> Option<Step> {
         let seat = self.ctrl.seat(op.slot)?;
         let at_seat = listed.iter().find(|member| member.peer_url == seat.peer_url);
-        if at_seat.is_some_and(|member| member.learner)
+        if op.stage.may_start()
+            && at_seat.is_some_and(|member| member.learner)
             && let Some(step) = self.begin_again(op)
         {
             return Some(step);
         }
         match op.stage {
             Stage::Intent => self.take_out(op, listed),
-            Stage::Removed => self.add_learner(op, seat, at_seat),
-            Stage::Added => self.await_learner(op, seat, at_seat),
+            Stage::Removed => self.add_learner(op, seat, listed),
+            Stage::Added => {
+                self.give_way(op, listed).or_else(|| self.await_learner(op, seat, at_seat))
+            }
             Stage::Promoting => self.promote(op, at_seat),
+            Stage::CalledOff => self.take_back(at_seat),
         }
     }
 
@@ -199,8 +158,13 @@ impl Scene<'_> {
         self.write_operation(after, "the lost member is out of the list")
     }
 
-    fn add_learner(&self, op: &Operation, seat: &Seat, at_seat: Option<&Listed>) -> Option<Step> {
-        let Some(found) = at_seat else {
+    fn add_learner(&self, op: &Operation, seat: &Seat, listed: &[Listed]) -> Option<Step> {
+        let Some(found) = listed.iter().find(|member| member.peer_url == seat.peer_url) else {
+            let stray = listed.iter().find(|member| self.is_stray(member));
+            if let Some(stray) = stray {
+                let text = "removes a learner that was added late and that nobody starts";
+                return Step::act(Effect::RemoveMember(stray.id), Code::Replacing, text);
+            }
             let effect = Effect::AddLearner { peer_url: seat.peer_url.clone() };
             return Step::act(effect, Code::Replacing, "adds a learner in its place");
         };
@@ -261,7 +225,7 @@ impl Scene<'_> {
         if mutant::is(Mutant::AsideEarly) && op.stage == Stage::Intent {
             return self.clear_the_way();
         }
-        let added = op.added.filter(|_| op.stage >= Stage::Added)?;
+        let added = op.added.filter(|_| op.stage.may_start())?;
         let owner = self.owner()?;
         let recorded =
             self.mine.ran.as_ref().filter(|ran| ran.inc == self.ctrl.inc && ran.member_id == added);
@@ -270,6 +234,14 @@ impl Scene<'_> {
                 Code::ReplaceWaits,
                 "another machine ran the member that is being added here; attest it if it is gone",
             );
+        }
+        if recorded.is_none() && !op.elsewhere && self.is_volume_away() {
+            let text = alloc::format!(
+                "the data dir is empty and not on the file system that this node's member ran on: mount \
+                 its volume, or if that is gone for good, say `requorum replace {}`",
+                self.core.me.name
+            );
+            return Step::wait(Code::ReplaceWaits, text);
         }
         let holds_it = self.held() == Some(added);
         let record = |record: fn(Change) -> Change| {

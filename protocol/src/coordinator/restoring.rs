@@ -72,6 +72,12 @@ impl Scene<'_> {
         if !self.is_stopped() {
             return Step::act(Effect::Stop, Code::Restoring, "stops what still runs here");
         }
+        if self.is_volume_away() && !mutant::is(Mutant::RestoresBeneath) {
+            let text = "nothing is restored here: the data dir is empty and not on the file system that this \
+                        node's member ran on. Mount its volume; to use another disk, give the node a new \
+                        REQUORUM_INSTANCE and an empty state directory";
+            return Step::wait(Code::DataLost, text);
+        }
         let short = digest.short();
         let swapping = self.data().swap.as_ref() == Some(&short);
         let ready = self.data().restored.contains(&short) || swapping || self.holds_plan(plan);
@@ -97,6 +103,16 @@ impl Scene<'_> {
             });
         }
         None
+    }
+
+    /// The data dir is empty and elsewhere than where this machine ran its member: what was restored
+    /// beneath a mount point would be hidden by the volume when that is back.
+    pub(super) fn is_volume_away(&self) -> bool {
+        let mine = |ran: &&Ran| ran.instance == self.core.me.instance;
+        let remembered = self.look.memory.ran.as_ref().filter(mine);
+        let ran = remembered.or_else(|| self.mine.ran.as_ref().filter(mine));
+        let elsewhere = ran.is_some_and(|ran| self.data().fs.as_ref() != Some(&ran.fs));
+        elsewhere && self.data().log == LogState::Missing
     }
 
     fn report(&self, restored: Restored) -> Option<Step> {

@@ -50,7 +50,11 @@ impl Scene<'_> {
         if !self.i_ran() {
             let may_take_over =
                 self.nobody_ran() || self.records.is_attested(self.slot, self.ctrl.inc);
-            return if may_take_over { Health::NeverRan } else { Health::Unknown };
+            return match may_take_over {
+                true if self.is_volume_away() => Health::Unmounted,
+                true => Health::NeverRan,
+                false => Health::Unknown,
+            };
         }
         match &self.data().log {
             LogState::Present { .. } if self.data_inc() == Some(self.ctrl.inc) => Health::Stopped,

@@ -98,6 +98,8 @@ struct OperationV1<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     added: Option<String>,
     stage: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    elsewhere: Option<bool>,
     because: &'a str,
 }
 
@@ -238,6 +240,7 @@ fn operation(op: &Operation) -> OperationV1<'_> {
         removed: op.removed.map(|id| format!("{id}")),
         added: op.added.map(|id| format!("{id}")),
         stage: op.stage.name(),
+        elsewhere: op.elsewhere.then_some(true),
         because: &op.because,
     }
 }
@@ -249,6 +252,7 @@ fn read_operation(node: &Node<'_>) -> Result<Operation, WireError> {
         removed: at.get("removed").optional(Node::member_id)?,
         added: at.get("added").optional(Node::member_id)?,
         stage: at.get("stage").named(Stage::parse)?,
+        elsewhere: at.get("elsewhere").optional(Node::flag)?.unwrap_or(false),
         because: at.get("because").text()?,
     })
 }

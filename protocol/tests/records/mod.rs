@@ -187,6 +187,7 @@ pub(crate) fn full_ctrl() -> Ctrl {
             removed: Some(MemberId(0xa)),
             added: Some(MemberId(0xb)),
             stage: Stage::Promoting,
+            elsewhere: true,
             because: text("its machine is gone"),
         }),
         drift: Some(text("etcd lists voter 9")),

@@ -38,6 +38,8 @@ pub(crate) struct Machine {
     pub(crate) peer_url: String,
     pub(crate) root: Memory,
     pub(crate) volume: Volume,
+    /// The data volume while it is not mounted; `volume` is what lies beneath its mount point then.
+    pub(crate) away: Option<Volume>,
     pub(crate) etcd: Option<Service>,
     /// etcd's program ends as soon as it is started.
     pub(crate) broken: bool,
@@ -52,13 +54,25 @@ impl Machine {
             peer_url: format!("http://{name}:2380"),
             root: Memory::default(),
             volume: Volume::default(),
+            away: None,
             etcd: None,
             broken: false,
         }
     }
 
     pub(crate) fn fs(&self) -> String {
-        format!("fs-{}", self.instance.0)
+        let disk = if self.away.is_some() { "root" } else { "fs" };
+        format!("{disk}-{}", self.instance.0)
+    }
+
+    /// The data volume is lost sight of, or mounted again over what lies beneath.
+    pub(crate) fn mount(&mut self, mounted: bool) {
+        self.etcd = None;
+        match self.away.take() {
+            Some(volume) if mounted => self.volume = volume,
+            None if !mounted => self.away = Some(std::mem::take(&mut self.volume)),
+            same => self.away = same,
+        }
     }
 
     pub(crate) fn memory(&self) -> Memory {

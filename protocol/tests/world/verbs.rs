@@ -20,6 +20,8 @@ const DISTURBANCES: &[&str] = &[
     "mend-etcd",
     "spoil",
     "wipe",
+    "unmount",
+    "mount",
     "kill-agent",
     "power-off",
     "pause-agent",
@@ -100,8 +102,10 @@ impl World {
                 self.machines[machine].etcd = None;
             }
             self.machines[machine].volume.spoiled |= verb == "spoil";
-            if verb == "wipe" {
-                self.machines[machine].volume = super::machine::Volume::default();
+            match verb {
+                "wipe" => self.machines[machine].volume = super::machine::Volume::default(),
+                "unmount" | "mount" => self.machines[machine].mount(verb == "mount"),
+                _ => {}
             }
             if matches!(verb, "kill-agent" | "power-off") {
                 self.agents.retain(|agent| agent.machine != machine);

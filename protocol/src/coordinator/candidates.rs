@@ -1,0 +1,175 @@
+//! **candidates** — whose seat is refilled next, by ourselves or by an operator's word, and whether it may
+//! be now (protocol.md 1.9).
+//!
+//! Comes in: votes, records, etcd's own list. Goes to [`replacing`](super::replacing), which begins with
+//! the first that has room, and to [`withdrawing`](super::withdrawing), which makes room for one.
+
+use super::{Mode, Scene, operator::Heard};
+use crate::{
+    change,
+    cluster::{Member, MemberId, Seat, Slot, quorum},
+    effect::Listed,
+    explanation::{Code, Note},
+    mutant::{self, Mutant},
+    registry::{Ctrl, Operation, Stage},
+    tally::Verdict,
+    vote::Health,
+};
+use alloc::{borrow::Cow, string::String, vec::Vec};
+
+/// A seat to refill.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate {
+    pub(super) slot: Slot,
+    /// The member that leaves, if the seat has one.
+    pub(super) removed: Option<MemberId>,
+    pub(super) because: &'static str,
+}
+
+impl Scene<'_> {
+    /// Whether there is a seat to refill by ourselves.
+    pub(super) fn wants_replacement(&self) -> bool {
+        self.quorum_lives() && self.candidates().next().is_some()
+    }
+
+    /// The seats to refill by ourselves, in their order.
+    pub(super) fn candidates(&self) -> impl Iterator<Item = Candidate> {
+        let seats = self.ctrl.seats.iter().filter(|_| self.policy().mode != Mode::Off);
+        seats.filter_map(|seat| self.candidate(seat))
+    }
+
+    /// A seat whose own agent has said for T_replace that its data is gone, that an operator attested
+    /// away and that has a new agent, or that holds no voter at all.
+    fn candidate(&self, seat: &Seat) -> Option<Candidate> {
+        let slot = seat.slot;
+        let vote = self.vote(slot).filter(|vote| vote.health.is_failure())?;
+        if self.is_attested_away(slot) {
+            return None; // that machine never runs this incarnation again
+        }
+        let member = self.ctrl.members.iter().find(|member| member.slot == slot);
+        self.core.known.book.failing_since(slot, self.now, self.timers())?;
+        let because = match (member, vote.health) {
+            (Some(_), Health::DataLost) if self.has_failed_long(slot) => "its data is lost",
+            (Some(_), Health::NeverRan) if self.records.is_attested(slot, self.ctrl.inc) => {
+                "its machine was attested to be gone"
+            }
+            (None, Health::DataLost | Health::NeverRan | Health::Stopped) => {
+                "the seat holds no voter"
+            }
+            (Some(_) | None, _) => return None,
+        };
+        Some(Candidate { slot, removed: member.map(|member| member.id), because })
+    }
+
+    /// The machine that speaks for a seat is one that an operator attested to be gone.
+    pub(super) fn is_attested_away(&self, slot: Slot) -> bool {
+        let attest =
+            self.records.slot(slot).attest.as_ref().filter(|attest| attest.inc == self.ctrl.inc);
+        let speaker = self.vote(slot).map(|vote| &vote.instance);
+        attest.is_some_and(|attest| speaker == Some(&attest.instance))
+    }
+
+    /// The member on record has failed for T_replace; what was said before it was put there was
+    /// said of another.
+    pub(super) fn has_failed_long(&self, slot: Slot) -> bool {
+        let known = &self.core.known;
+        let failing = known.book.failing_since(slot, self.now, self.timers());
+        let recorded = known.ran_since.get(&slot).map(|(_, since)| *since);
+        let since = failing.map(|since| since.max(recorded.unwrap_or(since)));
+        since.is_some_and(|since| self.now.since(since) >= self.timers().replace)
+    }
+
+    /// S18: of the other voters a quorum is healthy, and more than one where there are more. It is
+    /// etcd's voters that count: members changed by hand are on record no more, or not yet.
+    pub(super) fn has_room(&self, candidate: &Candidate, listed: &[Listed]) -> bool {
+        let stays = |member: &&Listed| !member.learner && Some(member.id) != candidate.removed;
+        let serves = |member: &&Listed| {
+            let voter = self.ctrl.members.iter().find(|voter| voter.id == member.id);
+            voter.is_some_and(|voter| self.is_healthy(voter.slot))
+        };
+        let others = listed.iter().filter(stays).count();
+        let healthy = listed.iter().filter(stays).filter(serves).count();
+        healthy >= quorum(others) && (others <= 1 || healthy > 1)
+    }
+
+    fn is_healthy(&self, slot: Slot) -> bool {
+        self.vote(slot)
+            .is_some_and(|vote| vote.inc == self.ctrl.inc && vote.health == Health::Healthy)
+    }
+
+    /// An operator's word begins a replacement, or lets one go on where its volume is away.
+    pub(super) fn weigh_replace(&self, slot: Slot, because: String) -> Heard {
+        // the word is said of what was seen: the volume is away, and what is mounted now is used
+        let elsewhere = self.vote(slot).is_some_and(|vote| vote.health == Health::Unmounted);
+        let waits =
+            self.ctrl.op.as_ref().filter(|op| op.slot == slot && elsewhere && !op.elsewhere);
+        if let Some(refusal) = self.why_no_replacement(slot, waits.is_some()) {
+            return Err(refusal);
+        }
+        let begun = || {
+            let members = &self.ctrl.members;
+            let (its, others): (Vec<Member>, Vec<Member>) =
+                members.iter().partition(|member| member.slot == slot);
+            let removed = its.first().map(|member| member.id);
+            let op =
+                Operation { slot, removed, added: None, stage: Stage::Intent, elsewhere, because };
+            Ctrl { op: Some(op), intent: Some(others), ..self.ctrl.clone() }
+        };
+        let after = match waits {
+            Some(op) => {
+                let op = Some(Operation { elsewhere, ..op.clone() });
+                Ctrl { op, ..self.ctrl.clone() }
+            }
+            None => begun(),
+        };
+        let aside = if elsewhere {
+            "its volume is not mounted, and the new member runs on what is mounted now"
+        } else {
+            "its old data is kept aside"
+        };
+        let text = alloc::format!("{} is being replaced; {aside}", self.name(slot));
+        Ok((change::word(self.ctrl, after), Note::new(Code::Replacing, text)))
+    }
+
+    /// Why an operator's word begins no replacement, if so; `begun`: it only lets one go on.
+    fn why_no_replacement(&self, slot: Slot, begun: bool) -> Option<Note> {
+        let refuse = |why: Cow<'static, str>| Some(Note::new(Code::ReplaceWaits, why));
+        if let Some(why) = &self.ctrl.paused {
+            let text = alloc::format!("paused: {why}; say `requorum resume` first");
+            return Some(Note::new(Code::Paused, text)); // S19
+        }
+        let other = self.ctrl.op.as_ref().filter(|_| !begun && !mutant::is(Mutant::TwoOperations));
+        if let Some(other) = other {
+            let text = alloc::format!(
+                "{} is being replaced, and one member is at a time: wait for it, or say `requorum abort`",
+                self.name(other.slot)
+            );
+            return refuse(text.into());
+        }
+        if self.verdict() != Verdict::QuorumAlive {
+            return refuse("no quorum is proven alive; a replacement would make it worse".into());
+        }
+        if self.is_attested_away(slot) {
+            let text = alloc::format!(
+                "the machine of {} was attested to be gone and never runs this incarnation again: give it \
+                 a new REQUORUM_INSTANCE, an empty state directory and an empty data dir",
+                self.name(slot)
+            );
+            return refuse(text.into());
+        }
+        if self.vote(slot).is_none() {
+            let text =
+                alloc::format!("no agent speaks for {}; start one on it first", self.name(slot));
+            return refuse(text.into());
+        }
+        let others = self.ctrl.members.iter().filter(|member| member.slot != slot);
+        let says = |slot| self.vote(slot).is_some_and(|vote| vote.health == Health::Healthy);
+        let healthy = others.filter(|member| says(member.slot)).count();
+        let too_few = !begun && healthy < quorum(self.ctrl.members.len());
+        if too_few && !mutant::is(Mutant::ReplacesAtTheEdge) {
+            let text = "too few of the other members are healthy to take this one out";
+            return refuse(text.into());
+        }
+        None
+    }
+}
