@@ -28,6 +28,8 @@ pub(super) struct Agent {
     pub(super) vote: Option<u64>,
     /// What it last read and saw, for the checks.
     read: Option<Arc<Records>>,
+    /// When that was, or when it began.
+    pub(super) read_at: u64,
     pub(super) saw_quorum: bool,
 }
 
@@ -66,6 +68,7 @@ impl Sim {
             notes,
             vote,
             read,
+            read_at: self.now,
             saw_quorum: false,
         });
         self.push(0, Happening::Wake { process });
@@ -111,7 +114,7 @@ impl Sim {
         let outcome = self.settle(came);
         let agent = &mut self.agents[index];
         if let Outcome::Records(records) = &outcome {
-            agent.read = Some(Arc::clone(records));
+            (agent.read, agent.read_at) = (Some(Arc::clone(records)), self.now);
         }
         if let Outcome::Looked(look) = &outcome {
             agent.saw_quorum = matches!(&look.etcd, Answer::Status(status) if status.linearizable);

@@ -334,7 +334,7 @@ impl Sim {
             Cure::Replace(machine, volume) => self.replace_machine(machine, volume),
             Cure::Remount(machine, volume) => {
                 let here = &mut self.machines[machine];
-                // nobody mounts a volume over a member that was restored beneath it
+                // nobody mounts a volume over a member that was begun beneath it
                 let bare = here.underlay.member.is_none() && here.underlay.restored.is_empty();
                 if here.volume.is_none() && !here.terminated && bare {
                     here.etcd = None;

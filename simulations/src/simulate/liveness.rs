@@ -6,6 +6,7 @@ use super::{Happening, Sim, Word, faults::Cure};
 use crate::world::machine::{Role, Volume};
 use protocol::{
     cluster::{Slot, quorum},
+    observation::Ran,
     registry::{Ctrl, Parked, Phase, Why},
 };
 use std::collections::BTreeSet;
@@ -68,25 +69,57 @@ impl Sim {
     /// volume that it ran on, if the member is no more.
     fn bring_volumes_home(&mut self) {
         for machine in 0..self.machines.len() {
-            let here = &self.machines[machine];
-            let Some(ran) = here.root.ran.clone() else { continue };
-            let volume = |at: &usize| self.machines[*at].volume.as_ref();
-            let holds = |at: &usize| {
-                let member = volume(at).and_then(|volume| volume.member.as_ref());
-                member.is_some_and(|store| store.id == ran.member_id)
-            };
-            let is_its = |at: &usize| volume(at).is_some_and(|volume| volume.fs == ran.fs);
-            if holds(&machine) || here.terminated {
-                continue;
-            }
-            let mut others = (0..self.machines.len()).filter(|at| *at != machine);
-            let found = others.clone().find(holds).or_else(|| others.find(is_its));
-            match found.filter(|other| holds(other) || !is_its(&machine)) {
-                Some(other) => _ = self.swap_volumes(machine, other, 1),
-                // its own is nowhere: what lies here instead is taken away, as the agent asks for
-                None => self.empty(machine),
+            if let Some(ran) = self.ran_on(machine).filter(|ran| !self.holds(machine, ran))
+                && let Some(other) = (0..self.machines.len()).find(|at| self.holds(*at, &ran))
+            {
+                self.swap_volumes(machine, other, 1);
             }
         }
+        for machine in 0..self.machines.len() {
+            if let Some(ran) = self.ran_on(machine).filter(|ran| !self.holds(machine, ran)) {
+                self.bring_home(machine, &ran);
+            }
+        }
+    }
+
+    /// The volume that a machine ran on is brought to it, unless it is another's by now.
+    fn bring_home(&mut self, machine: usize, ran: &Ran) {
+        let is_its = |at: &usize| {
+            let volume = self.machines[*at].volume.as_ref();
+            volume.is_some_and(|volume| volume.fs == ran.fs)
+        };
+        let is_others = |at: &usize| {
+            let here = self.ran_on(*at);
+            here.is_some_and(|here| {
+                self.holds(*at, &here) || (here.fs == ran.fs && here.inc >= ran.inc)
+            })
+        };
+        if is_its(&machine) {
+            return self.empty(machine); // a stranger's member is taken away, as the agent asks for
+        }
+        match (0..self.machines.len()).find(|at| is_its(at) && !is_others(at)) {
+            Some(other) => _ = self.swap_volumes(machine, other, 1),
+            // it is nowhere: a new machine takes its place, as the agent asks for
+            None => {
+                self.destroy(machine);
+                self.refill(machine);
+            }
+        }
+    }
+
+    fn holds(&self, machine: usize, ran: &Ran) -> bool {
+        let volume = self.machines[machine].volume.as_ref();
+        let member = volume.and_then(|volume| volume.member.as_ref());
+        member.is_some_and(|store| store.id == ran.member_id)
+    }
+
+    /// What a machine that lives ran, by its root disk or by the records.
+    fn ran_on(&self, machine: usize) -> Option<Ran> {
+        let here = &self.machines[machine];
+        let records = self.records();
+        let recorded = || records.slot(self.seat_of(machine)).ran.clone();
+        let its_own = |ran: &Ran| ran.instance == here.instance && !here.terminated;
+        here.root.ran.clone().or_else(recorded).filter(its_own)
     }
 
     /// A copy of another seat's voter is taken away from where an agent asks for it.
@@ -122,6 +155,9 @@ impl Sim {
         let seats: Vec<String> = self.policy.seats.iter().map(|seat| seat.name.clone()).collect();
         let mut doomed: Vec<usize> = (0..seats.len()).collect();
         self.rng.shuffle(&mut doomed);
+        if let Some(plot) = &self.options.plot {
+            doomed.clone_from(&plot.cast); // the first role's machine first
+        }
         doomed.truncate(self.options.lost_for_good);
         for (at, name) in seats.iter().enumerate() {
             let here: Vec<usize> = (0..self.machines.len())
@@ -155,31 +191,33 @@ impl Sim {
             .filter(|slot| !self.records().is_attested(*slot, ctrl.inc))
             .collect();
         let lost = !(0..self.machines.len()).any(|at| self.is_linearizable(at));
-        // nobody needs to know what became of it while a quorum lives, unless it is just being replaced
-        let needed = |slot: &Slot| lost || ctrl.op.as_ref().is_some_and(|op| op.slot == *slot);
+        // what nobody could explain for a whole window is seen to by hand
+        let waited = self.now >= self.helped_at + HAND * self.options.pace.stretch();
+        let sick = self.sick_seats();
+        // nobody needs to know what became of it while a quorum lives, unless it is being replaced or should be
+        let replaced = |slot: &Slot| ctrl.op.as_ref().is_some_and(|op| op.slot == *slot);
+        let needed = |slot: &Slot| lost || replaced(slot) || (waited && sick.contains(slot));
         if let Some(slot) = unattested.iter().find(|slot| needed(slot)) {
             let (by, because) = ("op".to_owned(), "it is gone".to_owned());
             self.say_to_an_agent(Word::Attest { slot: *slot, by, because });
         }
-        // what nobody could explain for a whole window is replaced by hand
-        let waited = self.now >= self.helped_at + HAND * self.options.pace.stretch();
-        if let (true, None, Some(slot)) = (waited, &ctrl.op, self.sick_seat()) {
-            self.helped_at = self.now;
-            self.say_to_an_agent(Word::Replace {
-                slot,
-                because: "it does not come back".to_owned(),
-            });
-        }
+        let Some(slot) = sick.first().copied().filter(|_| waited) else { return };
+        self.helped_at = self.now;
+        let because = "it does not come back".to_owned();
+        // one whose machine never comes makes way by itself
+        let stuck = ctrl.op.as_ref().filter(|op| sick.contains(&op.slot));
+        let stuck = stuck.is_some_and(|op| op.slot != slot);
+        self.say_to_an_agent(if stuck { Word::Abort } else { Word::Replace { slot, because } });
     }
 
-    /// A seat with a living machine whose member serves nobody although a quorum lives.
-    fn sick_seat(&self) -> Option<Slot> {
+    /// Seats with a living machine whose member serves nobody although a quorum lives.
+    fn sick_seats(&self) -> Vec<Slot> {
         let serves = |at: &usize| self.is_linearizable(*at);
         if !(0..self.machines.len()).any(|at| serves(&at)) {
-            return None;
+            return Vec::new();
         }
         let living = (0..self.machines.len()).filter(|at| !self.machines[*at].terminated);
-        living.filter(|at| !serves(at)).map(|at| self.seat_of(at)).next()
+        living.filter(|at| !serves(at)).map(|at| self.seat_of(at)).collect()
     }
 
     /// Runs until the cluster is back, or patience ends; what keeps it from being back.

@@ -70,6 +70,19 @@ impl Sim {
         }
     }
 
+    /// S16: no member is restored where the volume that its machine ran on is to be mounted again, which
+    /// would hide it. A volume that went away just now may go unseen.
+    pub(super) fn check_restored(&mut self, machine: usize) {
+        let quiet = QUIET_AND_SLOW * self.options.pace.stretch();
+        let here = &self.machines[machine];
+        let Some(ran) = here.root.ran.as_ref().filter(|_| here.volume.is_none()) else { return };
+        let away = self.detached().any(|volume| volume.fs == ran.fs);
+        if away && self.now >= self.ghost.troubled_at + quiet {
+            let name = here.instance.0.clone();
+            self.broke(format!("S16: {name} restores a member where its volume is to be mounted"));
+        }
+    }
+
     /// S16: nothing that a data volume held is gone after a change that was asked for.
     pub(super) fn kept(&self, machine: usize) -> usize {
         let dir = self.machines[machine].dir();

@@ -136,7 +136,7 @@ pub struct Planned {
 /// How often, in thousandths, a call to a store goes wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
-    /// It is refused, and nothing happened.
+    /// It is refused and nothing happened: throttled, or another write of the object is under way (409).
     pub refused: u64,
     /// It happened, and the answer is lost.
     pub lost: u64,

@@ -22,8 +22,10 @@ const LASTS: u64 = 360_000;
 /// One seed in so many plays a plot in its turn.
 const ONE_IN: u64 = 8;
 
-/// One seed in so many plays [`Kind::AtTheEdge`], beside the turns.
-const AT_THE_EDGE_IN: u64 = 64;
+/// Of so many seeds, beside the turns, these play what is rarer.
+const BESIDE_IN: u64 = 64;
+const BESIDE: [(u64, Kind); 3] =
+    [(58, Kind::Beneath), (60, Kind::NeverComes), (62, Kind::AtTheEdge)];
 
 /// What is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,10 @@ pub enum Kind {
     Promoted,
     /// The pinned snapshot can't be read any more while members restore it.
     Unreadable,
+    /// A seat's machine falls silent for good while it is refilled, and another seat's data is lost.
+    NeverComes,
+    /// A quorum is lost while one more machine's volume is not mounted.
+    Beneath,
 }
 
 /// A plot and who plays in it.
@@ -214,6 +220,17 @@ const UNREADABLE: &[Step] = &[
     (Cue::Restored(Phase::Restoring), Act::Silence(Fault::SnapshotSpoilt, 60_000)),
 ];
 
+const NEVER_COMES: &[Step] = &[
+    (Cue::Settled, Act::Say(Fault::Replace)),
+    (Cue::Refilled(Stage::Intent), Act::Strike(Fault::PowerCut, Who::First, 300_000)),
+    (Cue::Refilled(Stage::Added), Act::Strike(Fault::Wiped, Who::Of(1, 2), 0)),
+];
+
+const BENEATH: &[Step] = &[
+    (Cue::Settled, Act::Strike(Fault::Unmounted, Who::First, 120_000)),
+    (Cue::Later(0), Act::Strike(Fault::Wiped, Who::Rest, 0)),
+];
+
 const AT_THE_EDGE: &[Step] = &[
     (Cue::Settled, Act::Strike(Fault::PowerCut, Who::Others, 90_000)),
     (Cue::Later(30_000), Act::Say(Fault::Replace)),
@@ -243,6 +260,8 @@ impl Kind {
             Self::Unmarked => "unmarked",
             Self::Promoted => "promoted",
             Self::Unreadable => "unreadable",
+            Self::NeverComes => "never comes",
+            Self::Beneath => "beneath",
             Self::AtTheEdge => "at the edge",
         }
     }
@@ -257,6 +276,8 @@ impl Kind {
             Self::Unmarked => UNMARKED,
             Self::Promoted => PROMOTED,
             Self::Unreadable => UNREADABLE,
+            Self::NeverComes => NEVER_COMES,
+            Self::Beneath => BENEATH,
             Self::AtTheEdge => AT_THE_EDGE,
         }
     }
@@ -266,9 +287,14 @@ const fn takes_turn(seed: u64) -> bool {
     seed % ONE_IN == ONE_IN - 1
 }
 
+fn beside(seed: u64) -> Option<Kind> {
+    let mut all = BESIDE.iter();
+    all.find(|(at, _)| seed % BESIDE_IN == *at).map(|(_, kind)| *kind)
+}
+
 /// Whether a seed plays a plot.
-pub(super) const fn is_plotted(seed: u64) -> bool {
-    takes_turn(seed) || seed % AT_THE_EDGE_IN == AT_THE_EDGE_IN - 2
+pub(super) fn is_plotted(seed: u64) -> bool {
+    takes_turn(seed) || beside(seed).is_some()
 }
 
 /// The options of a plotted seed, made of those that chance drew. The plots take turns; what is drawn for
@@ -277,13 +303,16 @@ pub(super) fn plotted(drawn: Options) -> Options {
     let mut rng = fastrand::Rng::with_seed(drawn.seed ^ 0x0CA57);
     let turn = drawn.seed / ONE_IN % Kind::IN_TURN.len() as u64;
     let in_turn = Kind::IN_TURN[usize::try_from(turn).unwrap_or(0)];
-    let kind = if takes_turn(drawn.seed) { in_turn } else { Kind::AtTheEdge };
+    let kind = beside(drawn.seed).unwrap_or(in_turn);
     let mut cast: Vec<usize> = (0..drawn.members).collect();
     rng.shuffle(&mut cast);
     let mut options =
         Options { safety: drawn.safety.min(LASTS), plot: Some(Plot { kind, cast }), ..drawn };
     options.mode = if kind == Kind::TwoConsents { Mode::Ask } else { Mode::Automatic };
     options.max_loss = None;
+    if kind == Kind::NeverComes {
+        options.lost_for_good = 1;
+    }
     options.rates.forged = 0; // a forged sign of life would hold every attempt back
     if rng.bool() {
         options.rates = Rates::default();

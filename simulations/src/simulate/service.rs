@@ -1,5 +1,5 @@
 //! **service** — the invariants of protocol.md 1.11 that speak of seats, machines and what etcd serves:
-//! S1 to S3, S5, S6, S10, S11, S14, S16, S20, S22. The others are in [`safety`](super::safety) and
+//! S1 to S3, S5, S6, S10, S11, S14, S16, S20, S22 and L9. The others are in [`safety`](super::safety) and
 //! [`membership`](super::membership).
 
 use super::{Sim, ghost::Decision};
@@ -10,6 +10,10 @@ use protocol::{
     observation::InAttempt,
     registry::{Ctrl, Evidence, Fence, Phase, Records, SlotRecord},
 };
+
+/// After how long without a word from the table an agent knows nothing that it could act on, in
+/// milliseconds with quick windows.
+const SILENT: u64 = 6_000;
 
 impl Sim {
     // ------------------------------------------------------------ seats
@@ -72,14 +76,17 @@ impl Sim {
     /// S5: the log that a fence shows is all that its member ever had; data that is called lost is not
     /// merely somewhere else for a while.
     fn check_evidence(&mut self, fence: &Fence, record: &SlotRecord) {
-        let Some(id) = record.ran.as_ref().map(|ran| ran.member_id) else { return };
+        let Some(ran) = &record.ran else { return };
+        let id = ran.member_id;
         let life = self.ghost.lives.values().find(|life| life.durable.contains_key(&id));
         let had = life.and_then(|life| life.durable.get(&id)).copied().unwrap_or(0) as u64;
         if fence.log.as_ref().is_some_and(|log| had > 0 && log.last_index != had) {
             self.broke(format!("S5: {} is fenced with another member's log", fence.instance));
         }
-        let elsewhere = self.detached().filter_map(|volume| volume.member.as_ref());
-        let kept = elsewhere.into_iter().any(|store| store.id == id);
+        // a copy's volume holds the same member, and is not the one that it ran on
+        let elsewhere = self.detached().filter(|volume| volume.fs == ran.fs);
+        let members = elsewhere.filter_map(|volume| volume.member.as_ref());
+        let kept = members.into_iter().any(|store| store.id == id);
         if fence.kind == Evidence::DataLost && fence.log.is_none() && kept {
             self.broke(format!("S5: {} calls data lost that is only not mounted", fence.instance));
         }
@@ -87,13 +94,36 @@ impl Sim {
 
     // ------------------------------------------------------------ machines
 
-    /// S20: who sees a quorum promises nothing to a guarded attempt.
+    /// What an agent asks its machine for, held against what it knows.
     pub(super) fn check_asked(&mut self, agent: usize, effect: &Effect) {
-        let Effect::Mark(wanted) = effect else { return };
+        match effect {
+            Effect::Mark(wanted) => self.check_promise(agent, *wanted),
+            Effect::Stop => self.check_stop(agent),
+            _ => {}
+        }
+    }
+
+    /// L9: no etcd is stopped because the stores are silent. What a promise forbids is stopped also then.
+    fn check_stop(&mut self, agent: usize) {
         let agent = &self.agents[agent];
-        let guarded = agent.ctrl().is_some_and(Ctrl::is_guarded);
+        let machine = &self.machines[agent.machine];
+        let memory = machine.memory();
+        let Some(ran) = &machine.root.ran else { return };
+        let forbidden = memory.marker.is_some_and(|marker| marker.inc >= ran.inc);
+        let silent = self.now > agent.read_at + SILENT * self.options.pace.stretch();
+        if silent && !forbidden && memory.retired < ran.inc {
+            self.broke(format!("L9: {} stops etcd though the table is silent", machine.instance));
+        }
+    }
+
+    /// S20: who sees a quorum promises nothing to a guarded attempt.
+    fn check_promise(&mut self, agent: usize, wanted: InAttempt) {
+        let agent = &self.agents[agent];
+        // one of an incarnation that is over may be written again, and binds nobody
+        let present = |ctrl: &&Ctrl| wanted.inc >= ctrl.inc;
+        let guarded = agent.ctrl().filter(present).is_some_and(Ctrl::is_guarded);
         let marker = self.machines[agent.machine].memory().marker;
-        if guarded && agent.saw_quorum && marker < Some(*wanted) {
+        if guarded && agent.saw_quorum && marker < Some(wanted) {
             self.broke("S20: a member that sees a quorum promises".to_owned());
         }
     }
