@@ -13,7 +13,7 @@ use super::{
     happening::{After, step},
     invariants::{BEGUN_TWICE, ONE_OPERATION, WORSENED},
     machine::Around,
-    witness::Witness,
+    witness::{Witness, bit_if},
     world::{Answer, State, World},
 };
 use protocol::{
@@ -86,7 +86,7 @@ impl World {
         let effect = self.agents.get(before.agents[at]).pending[index].clone();
         let joins = |start: &Start| start.join.as_ref().is_some_and(|join| join.existing);
         let after = if effect.lane() == Lane::Etcd {
-            self.change_members(before, at, &effect)
+            self.change_members(before, at, &effect, self.leads(before, at))
         } else if matches!(&effect, Effect::Start(start) if joins(start)) {
             self.join(before, at)
         } else {
@@ -111,7 +111,15 @@ impl World {
         voters.iter().filter(|id| self.runner(state, **id).is_some()).count()
     }
 
-    fn change_members(&mut self, before: &State, at: usize, effect: &Effect) -> After {
+    /// Whether the table has the agent on this machine down as the leader.
+    fn leads(&self, state: &State, at: usize) -> bool {
+        let lease = self.ctrl(state).lease.as_ref();
+        lease.is_some_and(|lease| lease.nonce == self.machine(state, at).nonce)
+    }
+
+    /// A learner that an earlier leader asks for late, after its replacement was called off, is let be:
+    /// it votes on nothing, and is removed before another is added.
+    fn change_members(&mut self, before: &State, at: usize, effect: &Effect, leads: bool) -> After {
         let member = self.machine(before, at).running()?.clone();
         let voters = member.in_force().to_vec();
         let live = self.live(before, &voters);
@@ -131,10 +139,12 @@ impl World {
         let after = self.spread(before, &leader);
         let ctrl = self.ctrl(before);
         let ours = ctrl.cluster_id == Some(member.cluster);
-        let strange = ours && (ctrl.op.is_none() || learners.len() > 1);
+        let late = !leads && matches!(effect, Effect::AddLearner { .. });
+        let strange = ours && ((ctrl.op.is_none() && !late) || learners.len() > 1);
         let now = leader.in_force();
         let worse = self.live(&after, now) < quorum(now.len());
         let mut after = step(after)?;
+        after.shows = bit_if(Witness::LateLearner, ours && late && ctrl.op.is_none());
         after.broken = strange.then_some(ONE_OPERATION).or_else(|| worse.then_some(WORSENED));
         Some(after)
     }

@@ -94,7 +94,8 @@ impl World {
             None => into.extend(left.has(Fault::Pause).then_some(Action::Say(at, Word::Pause))),
             Some(_) => into.push(Action::Say(at, Word::Resume)),
         }
-        if ctrl.phase == Phase::Fencing && left.has(Fault::CallOff) {
+        let open = ctrl.phase == Phase::Fencing || ctrl.op.is_some();
+        if open && left.has(Fault::CallOff) {
             into.push(Action::Say(at, Word::CallOff));
         }
     }

@@ -301,6 +301,15 @@ pub const ALL: &[SubModel] = &[
         ..BASE
     },
     SubModel {
+        name: "called-off",
+        covers: "a replacement is called off, and its learner's machine, and who led before, go on unaware",
+        begins: Begin::OneLessLost,
+        faults: &[(Fault::CallOff, 1)],
+        bounds: replaces(9, decision(1, 2, 2)),
+        shows: &[Witness::CalledOff, Witness::LateLearner, Witness::Replaced],
+        ..BASE
+    },
+    SubModel {
         name: "second-loss",
         covers: "a volume is emptied again while the restore goes on",
         begins: Begin::QuorumLost,

@@ -101,6 +101,7 @@ fn health(machine: &Machine, record: &SlotRecord, inc: u64, quorum: bool) -> Hea
         (Some(member), _) if member.inc == inc && quorum => Health::Healthy,
         (Some(member), _) if member.inc == inc => Health::NoQuorum,
         (Some(_), _) => Health::Unknown,
+        (None, _) if ran.is_none() && machine.disk().is_none() => Health::Unmounted,
         (None, _) if ran.is_none() => Health::NeverRan,
         (None, _) if !mine => Health::Unknown,
         (None, Some(_)) => Health::Stopped,

@@ -10,7 +10,7 @@ use super::{
 };
 use protocol::{
     cluster::quorum,
-    registry::{Ctrl, Evidence, Operation, Phase},
+    registry::{Ctrl, Evidence, Operation, Phase, Stage},
 };
 
 /// What must hold sometimes, so that what always holds is not empty.
@@ -66,13 +66,17 @@ pub enum Witness {
     BegunAgain,
     /// An incarnation ended in the middle of a replacement.
     EndedAmid,
+    /// A replacement was called off.
+    CalledOff,
+    /// A learner was added that an earlier leader had asked for, beside any operation.
+    LateLearner,
     /// A member that had been away heard of a change of voters.
     CaughtUp,
 }
 
 impl Witness {
     /// All of them, in the order of their bits.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Opened,
         Self::Healed,
         Self::Aborted,
@@ -98,6 +102,8 @@ impl Witness {
         Self::Replaced,
         Self::BegunAgain,
         Self::EndedAmid,
+        Self::CalledOff,
+        Self::LateLearner,
         Self::CaughtUp,
     ];
 
@@ -153,8 +159,10 @@ impl World {
         let changes_hands = leads(old).is_some() && leads(old) != leads(new);
         let back = |(old, new): (&Operation, &Operation)| old.stage > new.stage;
         let begun_again = old.op.as_ref().zip(new.op.as_ref()).is_some_and(back);
+        let ended = old.op.as_ref().filter(|_| !commits && new.op.is_none()).map(|op| op.stage);
         bit_if(Witness::SecondAttempt, commits && again)
-            | bit_if(Witness::Replaced, !commits && old.op.is_some() && new.op.is_none())
+            | bit_if(Witness::Replaced, ended == Some(Stage::Promoting))
+            | bit_if(Witness::CalledOff, ended == Some(Stage::CalledOff))
             | bit_if(Witness::BegunAgain, begun_again)
             | bit_if(Witness::EndedAmid, commits && old.op.is_some())
             | bit_if(Witness::Salvaged, commits && salvaged)

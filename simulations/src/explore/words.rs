@@ -144,6 +144,6 @@ fn order(word: Word) -> String {
         Word::Rollback => "roll back".to_owned(),
         Word::Pause => "pause".to_owned(),
         Word::Resume => "resume".to_owned(),
-        Word::CallOff => "call the attempt off".to_owned(),
+        Word::CallOff => "call off what is under way".to_owned(),
     }
 }

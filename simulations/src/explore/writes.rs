@@ -80,14 +80,17 @@ fn head(change: &Change, old: &Ctrl, new: &Ctrl) -> Option<&'static str> {
     one_operation(change, old, new)
 }
 
-/// S17: an operation begins where there is none, and ends by its promotion or by a commit.
+/// S17: an operation begins where there is none, and ends by its promotion, by being called off, or by a
+/// commit.
 fn one_operation(change: &Change, old: &Ctrl, new: &Ctrl) -> Option<&'static str> {
     let same = |(old, new): (&Operation, &Operation)| old.slot == new.slot;
     let right = match (&old.op, &new.op) {
         (None, None) => change.name != "membership",
         (None, Some(op)) => op.stage == Stage::Intent && new.phase != Phase::Fencing,
         (Some(old), Some(new)) => same((old, new)),
-        (Some(op), None) => op.stage == Stage::Promoting || new.inc > old.inc,
+        (Some(op), None) => {
+            matches!(op.stage, Stage::Promoting | Stage::CalledOff) || new.inc > old.inc
+        }
     };
     (!right).then_some(ONE_OPERATION)
 }
