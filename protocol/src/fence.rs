@@ -24,8 +24,10 @@ use alloc::{collections::BTreeSet, vec::Vec};
 pub struct Standing {
     /// Seats fenced for this attempt.
     pub fenced: Vec<(Slot, Evidence)>,
-    /// Seats with a readable log of this incarnation, not attested away.
+    /// Seats of voters with a readable log of this incarnation, not attested away.
     pub intact: Vec<Slot>,
+    /// The same, and the seat of a learner: its log too holds what was committed.
+    pub survivors: Vec<Slot>,
     /// Seats without a fence.
     pub missing: Vec<Slot>,
     /// Seats that may hold an intact member but don't show one: no fence, or a log that could not
@@ -65,17 +67,18 @@ pub fn standing(ctrl: &Ctrl, records: &Records) -> Standing {
         .map(|config| config.iter().copied().filter(|id| !fenced_ids.contains(id)).collect())
         .collect();
     let fence_of = |slot: Slot| fences.iter().find(|(at, _)| *at == slot).map(|(_, fence)| *fence);
-    let is_intact = |slot: &Slot| {
+    let is_survivor = |slot: &Slot| {
         let readable = fence_of(*slot)
             .is_some_and(|fence| fence.kind == Evidence::Consent && fence.log.is_some());
-        let counts = members_at(ctrl, records, *slot).iter().any(|id| closure.names(*id));
-        readable && counts && !records.is_attested(*slot, ctrl.inc)
+        readable && !records.is_attested(*slot, ctrl.inc)
     };
+    let votes = |slot: &Slot| members_at(ctrl, records, *slot).iter().any(|id| closure.names(*id));
     let unread = |slot: &Slot| match fence_of(*slot) {
         None => true,
         Some(fence) => fence.kind == Evidence::Consent && fence.log.is_none(),
     };
-    let intact: Vec<Slot> = seats.iter().copied().filter(is_intact).collect();
+    let survivors: Vec<Slot> = seats.iter().copied().filter(is_survivor).collect();
+    let intact: Vec<Slot> = survivors.iter().copied().filter(votes).collect();
     let waited: Vec<Slot> = seats.iter().copied().filter(unread).collect();
     let ids = |slots: &[Slot]| -> BTreeSet<MemberId> {
         slots.iter().flat_map(|slot| members_at(ctrl, records, *slot)).collect()
@@ -89,6 +92,7 @@ pub fn standing(ctrl: &Ctrl, records: &Records) -> Standing {
         recoverable: restart_suffices(&closure, &fences, &intact, &sure),
         may_recover: may_live.iter().any(|config| is_quorum(config, &possible)),
         intact,
+        survivors,
         waited,
         open_configs,
     }
@@ -182,15 +186,15 @@ fn is_blocked(config: &[MemberId], fenced: &BTreeSet<MemberId>) -> bool {
 /// The survivor whose data a salvage gets most of: the highest commit index, since etcd drops what its
 /// own log does not know to be committed ([SRC] bootstrap.go; etcd.md 4.2); by log matching that holds
 /// all that any other would give. Of equals, first one that its own log lists as a voter: etcd can't be
-/// forced into a new cluster on the data of a member that was removed (`removed all voters`); then
-/// raft's own order, and the lower seat.
+/// forced into a new cluster on the data of a member that was removed, or is a learner (`removed all
+/// voters`); then raft's own order, and the lower seat.
 pub fn best_log<'a>(
     ctrl: &Ctrl,
     records: &'a Records,
-    intact: &[Slot],
+    survivors: &[Slot],
 ) -> Option<(Slot, &'a LogSummary)> {
     let log_of = |slot: &Slot| valid(ctrl, records, *slot)?.log.as_ref();
-    let logs = intact.iter().filter_map(|slot| Some((*slot, log_of(slot)?)));
+    let logs = survivors.iter().filter_map(|slot| Some((*slot, log_of(slot)?)));
     logs.max_by_key(|(slot, log)| {
         let voter = members_at(ctrl, records, *slot).iter().any(|id| log.in_force.contains(id));
         let commit = if mutant::is(Mutant::RaftOrder) { 0 } else { log.commit };

@@ -117,4 +117,10 @@ stories! {
     s821_refilled_on_another_disk "821-refilled-on-another-disk.txt",
     s83_snapshots_readable_again "83-snapshots-readable-again.txt",
     s84_removed_by_hand_and_lost "84-removed-by-hand-and-lost.txt",
+    s85_learner_added_late "85-learner-added-late.txt",
+    s86_called_off_before_its_start "86-called-off-before-its-start.txt",
+    s87_removed_by_hand_as_another_goes "87-removed-by-hand-as-another-goes.txt",
+    s88_machine_dies_at_promoting "88-machine-dies-at-promoting.txt",
+    s89_etcd_never_starts "89-etcd-never-starts.txt",
+    s891_volumes_away_at_the_commit "891-volumes-away-at-the-commit.txt",
 }

@@ -32,10 +32,16 @@ impl Scene<'_> {
         self.quorum_lives() && self.candidates().next().is_some()
     }
 
-    /// The seats to refill by ourselves, in their order.
+    /// The seats to refill by ourselves: those of voters that are lost first, for an empty one, whose
+    /// refilling may have come to nothing just now, costs no quorum.
     pub(super) fn candidates(&self) -> impl Iterator<Item = Candidate> {
-        let seats = self.ctrl.seats.iter().filter(|_| self.policy().mode != Mode::Off);
-        seats.filter_map(|seat| self.candidate(seat))
+        let on = self.policy().mode != Mode::Off;
+        let all = move || {
+            let seats = self.ctrl.seats.iter().filter(move |_| on);
+            seats.filter_map(|seat| self.candidate(seat))
+        };
+        let lost = all().filter(|candidate| candidate.removed.is_some());
+        lost.chain(all().filter(|candidate| candidate.removed.is_none()))
     }
 
     /// A seat whose own agent has said for T_replace that its data is gone, that an operator attested
@@ -101,8 +107,8 @@ impl Scene<'_> {
     pub(super) fn weigh_replace(&self, slot: Slot, because: String) -> Heard {
         // the word is said of what was seen: the volume is away, and what is mounted now is used
         let elsewhere = self.vote(slot).is_some_and(|vote| vote.health == Health::Unmounted);
-        let waits =
-            self.ctrl.op.as_ref().filter(|op| op.slot == slot && elsewhere && !op.elsewhere);
+        let its = self.ctrl.op.as_ref().filter(|op| op.slot == slot);
+        let waits = its.filter(|op| op.stage != Stage::CalledOff && elsewhere && !op.elsewhere);
         if let Some(refusal) = self.why_no_replacement(slot, waits.is_some()) {
             return Err(refusal);
         }

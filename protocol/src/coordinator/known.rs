@@ -167,7 +167,9 @@ impl Known {
                 self.catalogue = None;
             }
             (Effect::ReadCatalogue { inc, .. }, Outcome::Catalogue(manifests)) => {
-                if self.has_no_source() {
+                let before = self.catalogue.as_ref().map(|(_, asked, _)| *asked);
+                let rested = before.is_some_and(|before| asked.since(before) >= timers.lin);
+                if self.has_no_source() && rested {
                     self.bad.clear(); // there is nothing else to do than to try them again
                 }
                 self.catalogue = Some((inc, asked, manifests));

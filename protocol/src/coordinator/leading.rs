@@ -176,7 +176,8 @@ impl Scene<'_> {
         let asks_etcd = matches!(self.ctrl.phase, Phase::Idle | Phase::Open | Phase::Healing);
         let reached = self.core.known.reached.filter(|(id, _)| Some(*id) == self.ctrl.cluster_id);
         let lately = reached.is_some_and(|(_, at)| self.now.since(at) <= self.timers().lin);
-        asks_etcd && !self.wants_fencing() && !lately && self.quorum_lives()
+        let fences = self.wants_fencing() && !self.wish_waits();
+        asks_etcd && !fences && !lately && self.quorum_lives()
     }
 
     fn cause(&self) -> &'static str {
@@ -241,11 +242,12 @@ impl Scene<'_> {
         if let Some(step) = self.drift().or_else(|| self.cool_down()) {
             return Some(step);
         }
-        match self.request_waits() {
-            Some(Step::Wait(_)) if !self.suspects() => return None, // all else goes on meanwhile
-            Some(step) if !self.suspects() => return Some(step),
-            // a quorum is lost: the attempt carries the wish, and takes it along if it is called off
-            Some(_) | None => {}
+        if self.wish_waits() {
+            return None;
+        }
+        // where a quorum is lost the attempt carries the wish, and takes it along if it is called off
+        if let Some(step) = self.request_waits().filter(|_| !self.suspects()) {
+            return Some(step);
         }
         let text = alloc::format!("opens attempt {}: {}", self.ctrl.attempt + 1, self.cause());
         Step::act(Effect::Write(change::start_fencing(self.ctrl)), Code::QuorumLost, text)
@@ -298,6 +300,11 @@ impl Scene<'_> {
             return Step::wait(Code::Gathering, text);
         }
         self.requested_source_waits(self.core.known.request_since?)
+    }
+
+    /// An attempt is only asked for, and can't begin yet: all else goes on meanwhile.
+    fn wish_waits(&self) -> bool {
+        !self.suspects() && matches!(self.request_waits(), Some(Step::Wait(_)))
     }
 
     fn leave_aborted(&self) -> Option<Step> {

@@ -5,13 +5,19 @@
 //! no readable log says nothing of a change made by hand. An operator's request overrides it.
 
 use super::{Scene, Step};
-use crate::{change, effect::Effect, explanation::Code, registry::Ctrl, registry::Phase};
+use crate::{
+    change,
+    cluster::MemberId,
+    effect::{Effect, Listed},
+    explanation::Code,
+    registry::{Ctrl, Phase},
+};
 use alloc::{string::String, vec::Vec};
 
 impl Scene<'_> {
     /// The comparer's part of the turn: one member does it for all, the lowest that is healthy.
     pub(super) fn comparer_part(&self) -> Option<Step> {
-        let at_rest = self.ctrl.phase == Phase::Idle && self.ctrl.op.is_none() && self.ctrl.opened;
+        let at_rest = matches!(self.ctrl.phase, Phase::Idle | Phase::Healing) && self.ctrl.opened;
         let mine = self.owner().is_some() && self.i_see_a_quorum() && self.is_first_healthy();
         if !at_rest || !mine {
             return None;
@@ -36,30 +42,33 @@ impl Scene<'_> {
     }
 
     /// How a list that is young enough differs from the records. It must have been asked for after
-    /// the present records were first read: then no operation of ours was under way in between,
-    /// and the write's guard on `v` says that none has begun since.
+    /// the present records were first read: then no operation of ours got further in between,
+    /// and the write's guard on `v` says that none has since.
     fn compared(&self) -> Option<Option<String>> {
         let known = &self.core.known;
         let (asked, listed) = known.listed.as_ref()?;
         let (_, since) = known.version_since?;
         let young = self.now.since(*asked) < self.timers().reconcile;
-        (young && *asked >= since).then(|| {
-            let voters = || listed.iter().filter(|member| !member.learner);
-            let recorded = |id| self.ctrl.members.iter().any(|member| member.id == id);
-            let mut unknown: Vec<_> = voters().filter(|member| !recorded(member.id)).collect();
-            unknown.sort_by_key(|member| member.id); // what is put on record does not change with a list's order
-            let unknown = unknown.into_iter().map(|member| {
-                let (id, url) = (member.id, &member.peer_url);
-                alloc::format!("etcd lists voter {id} at {url}, which is not on record")
-            });
-            let listed_as = |id| voters().any(|member| member.id == id);
-            let gone = self.ctrl.members.iter().filter(|member| !listed_as(member.id));
-            let gone = gone.map(|member| {
-                alloc::format!("etcd no longer lists {} as {}", self.name(member.slot), member.id)
-            });
-            let all: Vec<String> = unknown.chain(gone).collect();
-            (!all.is_empty()).then(|| all.join("; "))
-        })
+        (young && *asked >= since).then(|| self.drift_of(listed))
+    }
+
+    /// How etcd's voters differ from those on record, beside what the operation under way is doing.
+    pub(super) fn drift_of(&self, listed: &[Listed]) -> Option<String> {
+        let op = self.ctrl.op.as_ref();
+        let moves = |id: MemberId| op.is_some_and(|op| [op.removed, op.added].contains(&Some(id)));
+        let voters = || listed.iter().filter(|member| !member.learner && !moves(member.id));
+        let recorded = |id| self.ctrl.members.iter().any(|member| member.id == id);
+        let mut unknown: Vec<_> = voters().filter(|member| !recorded(member.id)).collect();
+        unknown.sort_by_key(|member| member.id); // what is put on record does not change with a list's order
+        let unknown = unknown.into_iter().map(unrecorded);
+        let listed_as = |id| voters().any(|member| member.id == id);
+        let stays = self.ctrl.members.iter().filter(|member| !moves(member.id));
+        let gone = stays.filter(|member| !listed_as(member.id));
+        let gone = gone.map(|member| {
+            alloc::format!("etcd no longer lists {} as {}", self.name(member.slot), member.id)
+        });
+        let all: Vec<String> = unknown.chain(gone).collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
     /// What keeps an attempt from beginning by itself.
@@ -71,4 +80,10 @@ impl Scene<'_> {
         );
         Step::wait(Code::MembershipDrift, text)
     }
+}
+
+/// A voter that etcd lists and no record knows.
+pub(super) fn unrecorded(member: &Listed) -> String {
+    let (id, url) = (member.id, &member.peer_url);
+    alloc::format!("etcd lists voter {id} at {url}, which is not on record")
 }

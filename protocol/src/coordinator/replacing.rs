@@ -19,22 +19,39 @@ use crate::{
 use alloc::{borrow::Cow, string::String, vec::Vec};
 
 impl Scene<'_> {
-    /// The learner's disk went before it voted, or its machine for good: it is taken out, and another
-    /// added.
-    fn begin_again(&self, op: &Operation) -> Option<Step> {
+    /// The learner's disk went before it voted, or its machine for good, or etcd does not stay up on its
+    /// data: it is taken out, and another added.
+    fn begin_again(&self, op: &Operation, listed: &[Listed]) -> Option<Step> {
         let added = op.added?;
-        let ran = self.records.slot(op.slot).ran.as_ref().is_some_and(|ran| ran.member_id == added);
+        self.records.slot(op.slot).ran.as_ref().filter(|ran| ran.member_id == added)?;
         let says = |health| self.vote(op.slot).is_some_and(|vote| vote.health == health);
-        let lost = says(Health::DataLost) && self.has_failed_long(op.slot);
-        let gone = says(Health::NeverRan) && self.records.is_attested(op.slot, self.ctrl.inc);
-        if !(ran && (lost || gone)) {
+        let long = || self.has_failed_long(op.slot);
+        let because = if says(Health::DataLost) && long() {
+            "the learner lost its data"
+        } else if says(Health::NeverRan) && self.records.is_attested(op.slot, self.ctrl.inc) {
+            "the learner's machine is gone"
+        } else if says(Health::Stopped) && long() {
+            "the learner's etcd does not stay up"
+        } else {
             return None;
+        };
+        if let Some(next) = self.next_beside(op, listed) {
+            let text = alloc::format!("{because}; it makes way for {}", self.name(next.slot));
+            return self.write_operation(self.called_off(op), text);
         }
+        let text = alloc::format!("{because}; another takes its place");
+        self.write_operation(self.begun_again(op, added), text)
+    }
+
+    /// The operation from its start, with the learner as the one that leaves. Where its promotion may be
+    /// under way, it is intended to vote until etcd lists it no more.
+    pub(super) fn begun_again(&self, op: &Operation, added: MemberId) -> Ctrl {
         let again =
             Operation { removed: Some(added), added: None, stage: Stage::Intent, ..op.clone() };
-        let intent = Some(self.ctrl.members.clone());
-        let after = Ctrl { op: Some(again), intent, ..self.ctrl.clone() };
-        self.write_operation(after, "the learner lost its data; another takes its place")
+        let learner = Member { slot: op.slot, id: added };
+        let promoted = (op.stage == Stage::Promoting).then_some(learner);
+        let intent = Some(self.others(op).chain(promoted).collect());
+        Ctrl { op: Some(again), intent, ..self.ctrl.clone() }
     }
 
     /// The leader's part: begin or continue the one operation.
@@ -89,7 +106,7 @@ impl Scene<'_> {
             );
         }
         let known = |listed: &Listed| self.ctrl.members.iter().any(|member| member.id == listed.id);
-        if !listed.iter().all(known) {
+        if !listed.iter().all(|member| known(member) || self.is_stray(member)) {
             return Step::wait(
                 Code::ReplaceWaits,
                 "etcd lists a member that the records don't know; reconcile it first",
@@ -106,7 +123,10 @@ impl Scene<'_> {
             because: because.into(),
         };
         let text = alloc::format!("replaces {}: {because}", self.name(slot));
-        self.write_operation(Ctrl { op: Some(op), intent: Some(others), ..self.ctrl.clone() }, text)
+        // while it lasts nobody else may get to compare: what was seen now goes on record with it
+        let drift = self.drift_of(listed);
+        let after = Ctrl { op: Some(op), intent: Some(others), drift, ..self.ctrl.clone() };
+        self.write_operation(after, text)
     }
 
     pub(super) fn write_operation(
@@ -122,7 +142,7 @@ impl Scene<'_> {
         let at_seat = listed.iter().find(|member| member.peer_url == seat.peer_url);
         if op.stage.may_start()
             && at_seat.is_some_and(|member| member.learner)
-            && let Some(step) = self.begin_again(op)
+            && let Some(step) = self.begin_again(op, listed)
         {
             return Some(step);
         }
@@ -132,7 +152,7 @@ impl Scene<'_> {
             Stage::Added => {
                 self.give_way(op, listed).or_else(|| self.await_learner(op, seat, at_seat))
             }
-            Stage::Promoting => self.promote(op, at_seat),
+            Stage::Promoting => self.give_way(op, listed).or_else(|| self.promote(op, at_seat)),
             Stage::CalledOff => self.take_back(at_seat),
         }
     }

@@ -73,9 +73,13 @@ impl Scene<'_> {
             return Step::act(Effect::Stop, Code::Restoring, "stops what still runs here");
         }
         if self.is_volume_away() && !mutant::is(Mutant::RestoresBeneath) {
-            let text = "nothing is restored here: the data dir is empty and not on the file system that this \
-                        node's member ran on. Mount its volume; to use another disk, give the node a new \
-                        REQUORUM_INSTANCE and an empty state directory";
+            let text = alloc::format!(
+                "nothing is restored here: the data dir is empty and not on the file system that this \
+                 node's member ran on. Mount its volume; to use another disk, say `requorum replace {}` \
+                 once the cluster serves, or give the node a new REQUORUM_INSTANCE and an empty state \
+                 directory",
+                self.core.me.name
+            );
             return Step::wait(Code::DataLost, text);
         }
         let short = digest.short();

@@ -7,10 +7,10 @@
 use super::{Scene, Step};
 use crate::{
     cluster::{MemberId, Slot},
-    effect::{Effect, Expected, Start},
+    effect::{Effect, Expected, Join, Start},
     explanation::Code,
     mutant::{self, Mutant},
-    observation::{LogState, Process},
+    observation::{LogState, Process, Ran},
     vote::Health,
 };
 
@@ -48,10 +48,14 @@ impl Scene<'_> {
                 Code::Blind,
                 "it can't be shown whether etcd runs; it is not started twice",
             ),
-            Process::Stopped if self.data().log == LogState::Missing && !self.never_started() => {
+            Process::Stopped
+                if self.data().log == LogState::Missing && self.beginning(ran).is_none() =>
+            {
                 // an empty member under a known id would forget what it voted for: it is replaced,
                 // or its incarnation restored, but never begun anew
-                let text = if self.data_is_lost() {
+                let text = if self.never_started() {
+                    "the member that was to begin here was called off; its seat is refilled in its turn"
+                } else if self.data_is_lost() {
                     "its data is gone; it is not started empty"
                 } else {
                     "its data dir is empty and not on the file system it ran on: is the volume mounted?"
@@ -64,7 +68,7 @@ impl Scene<'_> {
                             hand if it was put here by hand, and say `requorum replace` of this node";
                 Step::wait(Code::Foreign, text)
             }
-            Process::Stopped => self.start(ran.member_id),
+            Process::Stopped => self.start(ran),
             Process::Running { quarantined: true } if self.may_open() => self.open(),
             Process::Running { .. } => self.disarm(),
         }
@@ -79,25 +83,29 @@ impl Scene<'_> {
         self.data().log.owner().map(|(_, member_id)| member_id)
     }
 
-    fn start(&self, ran: MemberId) -> Option<Step> {
+    /// How a member without a log begins, if it may: a founder of an empty cluster that never had one, by
+    /// the plan that it is on record for. A learner begins as one, or not at all.
+    fn beginning(&self, ran: &Ran) -> Option<Join> {
+        let pinned = self.ctrl.plan.as_ref().is_some_and(|pin| pin.sha256.short() == ran.plan);
+        let plan = self.plan().filter(|plan| pinned && plan.source.object.is_none())?;
+        let initial_cluster = plan.initial_cluster();
+        let join = Join { initial_cluster, token: plan.token.clone(), existing: false };
+        self.never_started().then_some(join)
+    }
+
+    fn start(&self, ran: &Ran) -> Option<Step> {
         if self.core.known.rests(self.now, self.timers()) {
             return Step::wait(
                 Code::Restarting,
                 "etcd ended right after its start; it is tried again in a moment",
             );
         }
-        // only a member that never had a log is told how to begin one
-        let begins = self.data().log == LogState::Missing && self.never_started();
-        let plan = self.plan().filter(|plan| begins && plan.source.object.is_none());
-        let join = plan.map(|plan| crate::effect::Join {
-            initial_cluster: plan.initial_cluster(),
-            token: plan.token.clone(),
-            existing: false,
-        });
+        let join = self.beginning(ran).filter(|_| self.data().log == LogState::Missing);
         let quarantined =
             self.look.memory.opened < self.ctrl.inc && !mutant::is(Mutant::StartUnquarantined);
         let seen = self.held().filter(|_| mutant::is(Mutant::StartForeign));
-        let member = Expected { member_id: seen.unwrap_or(ran), cluster_id: self.ctrl.cluster_id };
+        let member =
+            Expected { member_id: seen.unwrap_or(ran.member_id), cluster_id: self.ctrl.cluster_id };
         Step::act(
             Effect::Start(Start { quarantined, member, join }),
             Code::Restarting,

@@ -145,7 +145,7 @@ impl Scene<'_> {
     /// the survivor alike.
     pub(super) fn best_survivor(&self, standing: &Standing) -> Option<(Slot, &LogSummary)> {
         let wanted: Vec<Slot> =
-            standing.intact.iter().copied().filter(|slot| !self.is_given_up(*slot)).collect();
+            standing.survivors.iter().copied().filter(|slot| !self.is_given_up(*slot)).collect();
         fence::best_log(self.ctrl, self.records, &wanted)
     }
 

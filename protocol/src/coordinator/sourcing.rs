@@ -14,6 +14,7 @@ use crate::{
     registry::{Approval, Parked, Source, Why},
     source::{self, Choice},
     time::Moment,
+    vote::Health,
 };
 use alloc::{borrow::Cow, string::String, vec::Vec};
 
@@ -240,9 +241,10 @@ impl Scene<'_> {
         Some(self.park(Parked::Approval(why), Code::ApprovalNeeded, text))
     }
 
-    /// The seats whose agents live: they become the new voters.
+    /// The seats whose agents live and say nothing of a volume that is away: they become the new voters.
     pub(super) fn new_seats(&self) -> Vec<Seat> {
-        let live: Vec<_> = self.live_slots().collect();
+        let away = |slot| self.vote(slot).is_some_and(|vote| vote.health == Health::Unmounted);
+        let live: Vec<_> = self.live_slots().filter(|slot| !away(*slot)).collect();
         self.ctrl.seats.iter().filter(|seat| live.contains(&seat.slot)).cloned().collect()
     }
 
@@ -254,7 +256,8 @@ impl Scene<'_> {
             return None;
         }
         let text = alloc::format!(
-            "{live} of at least {needed} agents live: start agents on the missing seats, or set REQUORUM_MIN_MEMBERS"
+            "{live} of at least {needed} agents live and have their volume: start agents on the missing \
+             seats, mount what is away, or set REQUORUM_MIN_MEMBERS"
         );
         Some(self.park(Parked::MinMembers, Code::MinMembers, text))
     }

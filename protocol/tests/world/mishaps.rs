@@ -43,9 +43,10 @@ impl World {
         let store = store.expect("somebody leads");
         let mut peers = store.peers();
         match how {
-            "add" => {
+            "add" | "add-learner" => {
                 let id = member_id(&url, "by hand");
-                peers.push(Peer { id, peer_url: url, learner: false, started: false });
+                let learner = how == "add-learner";
+                peers.push(Peer { id, peer_url: url, learner, started: false });
             }
             "remove" => peers.retain(|peer| peer.peer_url != url),
             _ => panic!("no such change: {how}"),

@@ -229,6 +229,12 @@ impl World {
             None if what == "known-to-bucket" => self.bucket_knows_us(),
             Some(("stage", stage)) => ctrl.op.as_ref().is_some_and(|op| op.stage.name() == stage),
             None => Phase::parse(what).expect("a phase") == ctrl.phase,
+            // the learner that is being added is on record as run by its machine
+            Some(("recorded", name)) => {
+                let seat = ctrl.seats.iter().find(|seat| seat.name == name).expect("a seat");
+                let ran = records.slot(seat.slot).ran.as_ref().map(|ran| ran.member_id);
+                ran.is_some() && ran == ctrl.op.as_ref().and_then(|op| op.added)
+            }
             Some(("serving", count)) => self.serves() >= number(count) as usize,
             Some(("inc", inc)) => ctrl.inc == number(inc),
             Some(("attempt", attempt)) => ctrl.attempt == number(attempt),
@@ -367,6 +373,9 @@ fn number(text: &str) -> u64 {
 }
 
 fn seconds(text: &str) -> Span {
-    let digits = text.strip_suffix('s').unwrap_or_else(|| panic!("{text} is no time: say 35s"));
-    Span::seconds(number(digits))
+    if let Some(millis) = text.strip_suffix("ms") {
+        return Span(number(millis));
+    }
+    let seconds = text.strip_suffix('s').expect("a span like 5s or 130ms");
+    Span(number(seconds) * 1000)
 }
