@@ -305,7 +305,7 @@ pub const ALL: &[SubModel] = &[
         covers: "a replacement is called off, and its learner's machine, and who led before, go on unaware",
         begins: Begin::OneLessLost,
         faults: &[(Fault::CallOff, 1)],
-        bounds: replaces(9, decision(1, 2, 2)),
+        bounds: up_to(200_000, replaces(9, decision(1, 2, 2))),
         shows: &[Witness::CalledOff, Witness::LateLearner, Witness::Replaced],
         ..BASE
     },

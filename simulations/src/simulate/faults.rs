@@ -223,6 +223,7 @@ impl Sim {
     pub(super) fn swap_volumes(&mut self, one: usize, other: usize, lasting: u64) -> bool {
         let there = |at: usize| !self.machines[at].terminated && self.machines[at].volume.is_some();
         let can = one != other && there(one) && there(other);
+        let can = can && !self.is_copy(one, other) && !self.is_copy(other, one);
         if can {
             self.power_cut(one, lasting);
             self.power_cut(other, lasting);
@@ -231,6 +232,15 @@ impl Sim {
             self.machines[one].volume = theirs;
         }
         can
+    }
+
+    /// On the volume at `other` lies a copy of what machine `at` ran: started, it would have forgotten votes.
+    fn is_copy(&self, at: usize, other: usize) -> bool {
+        let ran = self.machines[at].root.ran.as_ref();
+        ran.zip(self.machines[other].volume.as_ref()).is_some_and(|(ran, volume)| {
+            let member = volume.member.as_ref().filter(|_| volume.fs != ran.fs);
+            member.is_some_and(|member| member.id == ran.member_id)
+        })
     }
 
     /// Volumes that are mounted nowhere for a while.

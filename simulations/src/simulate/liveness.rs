@@ -85,7 +85,8 @@ impl Sim {
     /// The volume that a machine ran on is brought to it, unless it is another's by now.
     fn bring_home(&mut self, machine: usize, ran: &Ran) {
         let is_its = |at: &usize| {
-            let volume = self.machines[*at].volume.as_ref();
+            let here = &self.machines[*at];
+            let volume = here.volume.as_ref().filter(|_| !here.terminated);
             volume.is_some_and(|volume| volume.fs == ran.fs)
         };
         let is_others = |at: &usize| {
@@ -108,8 +109,10 @@ impl Sim {
     }
 
     fn holds(&self, machine: usize, ran: &Ran) -> bool {
-        let volume = self.machines[machine].volume.as_ref();
-        let member = volume.and_then(|volume| volume.member.as_ref());
+        let here = &self.machines[machine];
+        let volume = here.volume.as_ref().filter(|_| !here.terminated);
+        let its = volume.filter(|volume| volume.fs == ran.fs); // and no copy of it
+        let member = its.and_then(|volume| volume.member.as_ref());
         member.is_some_and(|store| store.id == ran.member_id)
     }
 
@@ -119,7 +122,7 @@ impl Sim {
         let records = self.records();
         let recorded = || records.slot(self.seat_of(machine)).ran.clone();
         let its_own = |ran: &Ran| ran.instance == here.instance && !here.terminated;
-        here.root.ran.clone().or_else(recorded).filter(its_own)
+        here.root.ran.clone().filter(its_own).or_else(|| recorded().filter(its_own))
     }
 
     /// A copy of another seat's voter is taken away from where an agent asks for it.

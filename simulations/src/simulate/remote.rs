@@ -62,10 +62,10 @@ impl Sim {
         outcome
     }
 
-    /// Spoilt data, and data whose own log leaves the member out: etcd panics on a copy of it.
+    /// Spoilt data, and data whose own log gives the member no vote: etcd panics on a copy of it.
     fn refuses_copies(&self, machine: usize) -> bool {
         let dir = self.machines[machine].dir();
-        dir.spoiled || dir.member.as_ref().is_some_and(Store::is_left_out)
+        dir.spoiled || dir.member.as_ref().is_some_and(|store| !store.is_voter())
     }
 
     fn exchange(&mut self, process: u64, vote: Option<&Vote>) -> Outcome {

@@ -278,8 +278,14 @@ impl Sim {
             };
             config.iter().filter(here).count() >= quorum(config.len())
         };
+        // where two changes came after a configuration it rules no more, unless somebody could elect by it
+        let may_run = |id: &MemberId| alive.iter().any(|(_, store)| store.id == *id);
         let found = alive.iter().find(|(_, store)| {
-            configs_in_force(store).iter().any(|config| lives(config, store.cluster))
+            let rules = |place: usize, config: &Vec<MemberId>| {
+                let over = self.is_over(store, config, place as u64, may_run);
+                lives(config, store.cluster) && !over
+            };
+            configs_in_force(store).iter().any(|(place, config)| rules(*place, config))
         });
         if let Some((inc, _)) = found {
             let text = format!("S1: incarnation {inc} still has a quorum beside {present}");
@@ -289,9 +295,11 @@ impl Sim {
 }
 
 /// What a member goes by now, and what it would once its log is committed.
-fn configs_in_force(store: &Store) -> Vec<Vec<MemberId>> {
+fn configs_in_force(store: &Store) -> Vec<(usize, Vec<MemberId>)> {
+    let known = store.log.configs().filter(|(index, _)| *index <= store.commit);
+    let place = known.map(|(index, _)| index).max().unwrap_or(0);
     let later = store.log.configs().filter(|(index, _)| *index > store.commit);
-    let later = later.map(|(_, peers)| voters(peers));
-    let all = [store.voters()].into_iter().chain(later);
-    all.filter(|config| !config.is_empty()).collect()
+    let later = later.map(|(index, peers)| (index, voters(peers)));
+    let all = [(place, store.voters())].into_iter().chain(later);
+    all.filter(|(_, config)| !config.is_empty()).collect()
 }

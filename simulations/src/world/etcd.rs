@@ -98,6 +98,13 @@ impl Store {
         self.peers().is_some_and(|peers| peers.iter().all(|peer| peer.id != self.id))
     }
 
+    /// Whether the membership in force gives this member a vote: etcd can't be forced into a new cluster
+    /// on the data of one that has none (`removed all voters`).
+    pub fn is_voter(&self) -> bool {
+        self.peers()
+            .is_none_or(|peers| peers.iter().any(|peer| peer.id == self.id && !peer.learner))
+    }
+
     /// The writes it has applied, oldest first.
     pub fn keys(&self) -> Vec<u64> {
         self.keys_up_to(u64::MAX)
