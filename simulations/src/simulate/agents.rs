@@ -8,7 +8,7 @@ use protocol::{
     effect::{Effect, Lane},
     event::{Command, Event, Outcome, Ticket},
     explanation::{Code, Note},
-    observation::{Answer, Identity},
+    observation::{Answer, Identity, LogState},
     registry::{Ctrl, Records},
     time::Moment,
 };
@@ -31,6 +31,8 @@ pub(super) struct Agent {
     /// When that was, or when it began.
     pub(super) read_at: u64,
     pub(super) saw_quorum: bool,
+    /// The file system of its data dir, if that held no member.
+    pub(super) saw_empty: Option<String>,
 }
 
 impl Agent {
@@ -39,6 +41,9 @@ impl Agent {
         self.read.as_ref()?.ctrl.as_ref()
     }
 }
+
+/// How long a call is held that a plot holds, in milliseconds.
+const HELD: u64 = 2_300;
 
 impl Sim {
     pub(super) fn start_agent(&mut self, machine: usize) {
@@ -70,6 +75,7 @@ impl Sim {
             read,
             read_at: self.now,
             saw_quorum: false,
+            saw_empty: None,
         });
         self.push(0, Happening::Wake { process });
     }
@@ -118,6 +124,8 @@ impl Sim {
         }
         if let Outcome::Looked(look) = &outcome {
             agent.saw_quorum = matches!(&look.etcd, Answer::Status(status) if status.linearizable);
+            let empty = look.data.log == LogState::Missing;
+            agent.saw_empty = look.data.fs.clone().filter(|_| empty);
         }
         self.hand_in(index, Event::Done { lane, asked, outcome });
     }
@@ -176,6 +184,12 @@ impl Sim {
         let base = self.rng.u64(least..=most);
         if !self.calm && self.rng.u64(0..1000) < self.options.rates.slow {
             return base + self.rng.u64(0..20_000);
+        }
+        let plot = self.options.plot.as_ref();
+        if plot.is_some_and(|plot| plot.holds(effect, &self.played)) {
+            self.played.begun += 1; // once
+            (0..self.machines.len()).for_each(|machine| self.relink(machine));
+            return base + HELD;
         }
         match effect.lane() {
             Lane::Data => base + self.rng.u64(10..500),

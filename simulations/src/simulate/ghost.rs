@@ -6,7 +6,7 @@ use crate::world::etcd::Entry;
 use protocol::{
     cluster::{ClusterId, Digest, MemberId, Slot},
     manifest::Manifest,
-    observation::InAttempt,
+    observation::{Check, InAttempt},
     vote::Health,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +58,8 @@ pub(super) struct Ghost {
     /// The members fenced by the commit that ended each incarnation, with the last index of the log
     /// that each showed.
     pub(super) fenced: BTreeMap<u64, BTreeMap<MemberId, Option<u64>>>,
+    /// What each seat last reported of its restored member, by the plan.
+    pub(super) reports: BTreeMap<(Digest, Slot), Check>,
     /// Snapshots that could not be read for a while: to pass them over is no fault.
     pub(super) spoilt: BTreeSet<Digest>,
     /// The member whose log was last read on each machine.

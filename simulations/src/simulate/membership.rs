@@ -70,15 +70,16 @@ impl Sim {
         }
     }
 
-    /// S16: no member is restored where the volume that its machine ran on is to be mounted again, which
-    /// would hide it. A volume that went away just now may go unseen.
-    pub(super) fn check_restored(&mut self, machine: usize) {
-        let quiet = QUIET_AND_SLOW * self.options.pace.stretch();
-        let here = &self.machines[machine];
-        let Some(ran) = here.root.ran.as_ref().filter(|_| here.volume.is_none()) else { return };
-        let away = self.detached().any(|volume| volume.fs == ran.fs);
-        if away && self.now >= self.ghost.troubled_at + quiet {
-            let name = here.instance.0.clone();
+    /// S16: no member is restored where its agent saw that the volume it ran on is away: once mounted
+    /// again, that would hide it.
+    pub(super) fn check_restored(&mut self, agent: usize) {
+        let agent = &self.agents[agent];
+        let machine = &self.machines[agent.machine];
+        let its_own = machine.root.ran.as_ref().filter(|ran| ran.instance == machine.instance);
+        let Some(ran) = its_own else { return };
+        let elsewhere = agent.saw_empty.as_ref().is_some_and(|fs| *fs != ran.fs);
+        if elsewhere && self.detached().any(|volume| volume.fs == ran.fs) {
+            let name = machine.instance.0.clone();
             self.broke(format!("S16: {name} restores a member where its volume is to be mounted"));
         }
     }

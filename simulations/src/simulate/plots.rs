@@ -10,6 +10,7 @@ use super::{Fault, Options, options::Rates};
 use protocol::{
     cluster::quorum,
     coordinator::Mode,
+    effect::Effect,
     registry::{Phase, Stage},
 };
 
@@ -24,8 +25,8 @@ const ONE_IN: u64 = 8;
 
 /// Of so many seeds, beside the turns, these play what is rarer.
 const BESIDE_IN: u64 = 64;
-const BESIDE: [(u64, Kind); 3] =
-    [(58, Kind::Beneath), (60, Kind::NeverComes), (62, Kind::AtTheEdge)];
+const BESIDE: [(u64, Kind); 4] =
+    [(56, Kind::LateFence), (58, Kind::Beneath), (60, Kind::NeverComes), (62, Kind::AtTheEdge)];
 
 /// What is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,10 @@ pub enum Kind {
     Unreadable,
     /// A seat's machine falls silent for good while it is refilled, and another seat's data is lost.
     NeverComes,
-    /// A quorum is lost while one more machine's volume is not mounted.
+    /// Those who survive a loss reach the table again while a commit is on its way, which takes long: a fence
+    /// lands between the count and the commit.
+    LateFence,
+    /// A volume is lost sight of right before its member is restored.
     Beneath,
 }
 
@@ -65,6 +69,19 @@ pub struct Plot {
     pub kind: Kind,
     /// The seats in the order of their roles.
     pub cast: Vec<usize>,
+}
+
+impl Plot {
+    /// Whether a call takes long in it: the first plan, while those who were cut off come back, and then
+    /// its commit, though no longer than a lease lives.
+    pub(super) fn holds(&self, effect: &Effect, played: &Played) -> bool {
+        let due = match effect {
+            Effect::PutPlan(_) => LATE_FENCE.len(),
+            Effect::Write(change) if change.name == "commit" => LATE_FENCE.len() + 1,
+            _ => return false,
+        };
+        self.kind == Kind::LateFence && played.begun == due
+    }
 }
 
 /// How far a plot is.
@@ -227,8 +244,13 @@ const NEVER_COMES: &[Step] = &[
 ];
 
 const BENEATH: &[Step] = &[
-    (Cue::Settled, Act::Strike(Fault::Unmounted, Who::First, 120_000)),
-    (Cue::Later(0), Act::Strike(Fault::Wiped, Who::Rest, 0)),
+    (Cue::Settled, Act::Strike(Fault::Wiped, Who::Blocking, 0)),
+    (Cue::Restored(Phase::Restoring), Act::Strike(Fault::Unmounted, Who::First, 60_000)),
+];
+
+const LATE_FENCE: &[Step] = &[
+    (Cue::Unsaved, Act::Strike(Fault::CutFromTable, Who::Rest, 60_000)),
+    (Cue::Later(0), Act::Strike(Fault::Wiped, Who::Blocking, 0)),
 ];
 
 const AT_THE_EDGE: &[Step] = &[
@@ -262,6 +284,7 @@ impl Kind {
             Self::Unreadable => "unreadable",
             Self::NeverComes => "never comes",
             Self::Beneath => "beneath",
+            Self::LateFence => "late fence",
             Self::AtTheEdge => "at the edge",
         }
     }
@@ -278,6 +301,7 @@ impl Kind {
             Self::Unreadable => UNREADABLE,
             Self::NeverComes => NEVER_COMES,
             Self::Beneath => BENEATH,
+            Self::LateFence => LATE_FENCE,
             Self::AtTheEdge => AT_THE_EDGE,
         }
     }

@@ -9,9 +9,9 @@
 use super::{Sim, ghost::Decision};
 use crate::world::etcd::Store;
 use protocol::{
-    cluster::{MemberId, quorum},
+    cluster::{Digest, MemberId, Slot, quorum},
     manifest::Manifest,
-    observation::{InAttempt, LogSummary},
+    observation::{Check, InAttempt, LogSummary},
     registry::{Change, Ctrl, Evidence, Fence, Parked, Phase, RecordChange, Records, Why},
 };
 use std::collections::BTreeSet;
@@ -27,6 +27,11 @@ impl Sim {
             (RecordChange::Ctrl { .. }, _, _) => self.say("", "the cluster is founded"),
             (RecordChange::Slot { slot, after: wished, .. }, _, _) => {
                 let (old, new) = (before.slot(*slot), after.slot(*slot));
+                if let Some(report) = &new.restore
+                    && let Some(check) = report.started.and_then(|started| started.check)
+                {
+                    self.ghost.reports.insert((report.plan, *slot), check);
+                }
                 self.check_slot(change.name, old, new, wished, after);
             }
         }
@@ -88,7 +93,7 @@ impl Sim {
             self.ghost.opened.insert(new.inc);
         }
         if new.phase == Phase::Open && !matches!(old.phase, Phase::Open | Phase::Aborted) {
-            self.check_open(new, records);
+            self.check_open(new);
         }
         if new.inc > 1 && new.phase == Phase::Idle && old.phase == Phase::Healing {
             self.ghost.saw("healed");
@@ -355,7 +360,7 @@ impl Sim {
     }
 
     /// S14, S24: what is opened was compared, and shows no revision that was shown before.
-    fn check_open(&mut self, new: &Ctrl, records: &Records) {
+    fn check_open(&mut self, new: &Ctrl) {
         if new.inc > 1 {
             self.ghost.saw("restored");
         }
@@ -367,12 +372,15 @@ impl Sim {
         if before.is_some_and(|before| before >= agreed) {
             self.broke(format!("S24: revision {agreed} is not above what clients saw"));
         }
-        let checks: Vec<_> = records
-            .slots
+        // a seat that changed hands since reports anew: what was compared is what it had reported
+        let Some(pin) = &new.plan else { return };
+        let of_plan = |((plan, _), _): &(&(Digest, Slot), &Check)| *plan == pin.sha256;
+        let checks: Vec<Check> = self
+            .ghost
+            .reports
             .iter()
-            .filter_map(|(_, record)| record.restore.as_ref())
-            .filter(|restored| Some(restored.plan) == new.plan.as_ref().map(|pin| pin.sha256))
-            .filter_map(|restored| restored.started.as_ref()?.check)
+            .filter(of_plan)
+            .map(|(_, check)| *check)
             .filter(|check| check.revision == agreed)
             .collect();
         let kinds: BTreeSet<_> = checks.iter().collect();

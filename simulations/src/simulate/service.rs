@@ -99,6 +99,7 @@ impl Sim {
         match effect {
             Effect::Mark(wanted) => self.check_promise(agent, *wanted),
             Effect::Stop => self.check_stop(agent),
+            Effect::Restore(..) => self.check_restored(agent),
             _ => {}
         }
     }
