@@ -5,7 +5,8 @@
 //! has one learner at a time, so a machine that never comes would hold up every other replacement.
 //!
 //! A learner votes on nothing, so nothing is lost with it, and no call that is still under way can do
-//! harm: its promotion was never asked for, and its removal finds it gone. An earlier leader that was
+//! harm: where its promotion may have been asked for it is taken out first, intended to vote until etcd
+//! lists it no more, and a late removal finds it gone. An earlier leader that was
 //! paused may *add* one again, for the peer URL is free; that is a [stray](Scene::is_stray), which is
 //! removed as soon as it is in the way.
 

@@ -376,6 +376,6 @@ fn seconds(text: &str) -> Span {
     if let Some(millis) = text.strip_suffix("ms") {
         return Span(number(millis));
     }
-    let seconds = text.strip_suffix('s').expect("a span like 5s or 130ms");
-    Span(number(seconds) * 1000)
+    let digits = text.strip_suffix('s').unwrap_or_else(|| panic!("{text} is no time: say 35s"));
+    Span::seconds(number(digits))
 }

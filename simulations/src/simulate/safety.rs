@@ -373,8 +373,8 @@ impl Sim {
             self.broke(format!("S24: revision {agreed} is not above what clients saw"));
         }
         // a seat that changed hands since reports anew: what was compared is what it had reported
-        let Some(pin) = &new.plan else { return };
-        let of_plan = |((plan, _), _): &(&(Digest, Slot), &Check)| *plan == pin.sha256;
+        let pinned = new.plan.as_ref().map(|pin| pin.sha256);
+        let of_plan = |((plan, _), _): &(&(Digest, Slot), &Check)| Some(*plan) == pinned;
         let checks: Vec<Check> = self
             .ghost
             .reports
