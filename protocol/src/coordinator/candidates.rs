@@ -4,7 +4,7 @@
 //! Comes in: votes, records, etcd's own list. Goes to [`replacing`](super::replacing), which begins with
 //! the first that has room, and to [`withdrawing`](super::withdrawing), which makes room for one.
 
-use super::{Mode, Scene, operator::Heard};
+use super::{Mode, Scene, Step, operator::Heard};
 use crate::{
     change,
     cluster::{Member, MemberId, Seat, Slot, quorum},
@@ -89,13 +89,61 @@ impl Scene<'_> {
     /// etcd's voters that count: members changed by hand are on record no more, or not yet.
     pub(super) fn has_room(&self, candidate: &Candidate, listed: &[Listed]) -> bool {
         let stays = |member: &&Listed| !member.learner && Some(member.id) != candidate.removed;
-        let serves = |member: &&Listed| {
-            let voter = self.ctrl.members.iter().find(|voter| voter.id == member.id);
-            voter.is_some_and(|voter| self.is_healthy(voter.slot))
-        };
         let others = listed.iter().filter(stays).count();
-        let healthy = listed.iter().filter(stays).filter(serves).count();
+        let healthy = listed.iter().filter(stays).filter(|member| self.serves(member.id)).count();
         healthy >= quorum(others) && (others <= 1 || healthy > 1)
+    }
+
+    /// What an operation that was begun while there was room waits for, before a voter is taken out that
+    /// may live (S18): one that is gone costs nothing. The operation is not ended, for the removal
+    /// may be under way already.
+    pub(super) fn await_room(
+        &self,
+        op: &Operation,
+        leaves: MemberId,
+        listed: &[Listed],
+    ) -> Option<Step> {
+        let votes = listed.iter().any(|member| member.id == leaves && !member.learner);
+        let candidate = Candidate { slot: op.slot, removed: Some(leaves), because: "" };
+        let edge = mutant::is(Mutant::ReplacesAtTheEdge);
+        if !votes || edge || self.is_gone(op.slot) || self.has_room(&candidate, listed) {
+            return None;
+        }
+        let missed = listed.iter().filter(|member| !member.learner && member.id != leaves);
+        let missed = missed.filter(|member| !self.serves(member.id));
+        let missed = missed.map(|member| alloc::format!("{} at {}", member.id, member.peer_url));
+        let text = alloc::format!(
+            "{} is not taken out now: too few of the others are healthy; bring back {}, or say \
+             `etcdctl member remove` of one that is gone for good",
+            self.name(op.slot),
+            missed.collect::<Vec<String>>().join(", ")
+        );
+        Step::wait(Code::ReplaceWaits, text)
+    }
+
+    /// The member of a seat will not run again: its agent has said so for T_replace, or its machine was
+    /// attested to be gone.
+    fn is_gone(&self, slot: Slot) -> bool {
+        self.vote(slot).is_some_and(|vote| match vote.health {
+            Health::DataLost => self.has_failed_long(slot),
+            Health::NeverRan => self.records.is_attested(slot, self.ctrl.inc),
+            Health::Healthy
+            | Health::NoQuorum
+            | Health::Stopped
+            | Health::Unmounted
+            | Health::Unknown => false,
+        })
+    }
+
+    /// The member of a seat runs, as far as its agent says: a voter or a learner.
+    pub(super) fn runs(&self, slot: Slot) -> bool {
+        let runs = |health| matches!(health, Health::Healthy | Health::NoQuorum);
+        self.vote(slot).is_some_and(|vote| vote.inc == self.ctrl.inc && runs(vote.health))
+    }
+
+    fn serves(&self, id: MemberId) -> bool {
+        let voter = self.ctrl.members.iter().find(|voter| voter.id == id);
+        voter.is_some_and(|voter| self.is_healthy(voter.slot))
     }
 
     fn is_healthy(&self, slot: Slot) -> bool {
@@ -171,7 +219,10 @@ impl Scene<'_> {
         let others = self.ctrl.members.iter().filter(|member| member.slot != slot);
         let says = |slot| self.vote(slot).is_some_and(|vote| vote.health == Health::Healthy);
         let healthy = others.filter(|member| says(member.slot)).count();
-        let too_few = !begun && healthy < quorum(self.ctrl.members.len());
+        // who serves nobody is missed by nobody; how many of the others etcd needs, its own list says
+        // where members were changed by hand
+        let counts = self.ctrl.drift.is_none() || says(slot);
+        let too_few = !begun && counts && healthy < quorum(self.ctrl.members.len());
         if too_few && !mutant::is(Mutant::ReplacesAtTheEdge) {
             let text = "too few of the other members are healthy to take this one out";
             return refuse(text.into());

@@ -26,9 +26,11 @@ impl Scene<'_> {
         self.records.slot(op.slot).ran.as_ref().filter(|ran| ran.member_id == added)?;
         let says = |health| self.vote(op.slot).is_some_and(|vote| vote.health == health);
         let long = || self.has_failed_long(op.slot);
+        // whatever it still runs, it is not the learner
+        let successor = self.vote(op.slot).is_some() && !self.is_attested_away(op.slot);
         let because = if says(Health::DataLost) && long() {
             "the learner lost its data"
-        } else if says(Health::NeverRan) && self.records.is_attested(op.slot, self.ctrl.inc) {
+        } else if successor && self.records.is_attested(op.slot, self.ctrl.inc) {
             "the learner's machine is gone"
         } else if says(Health::Stopped) && long() {
             "the learner's etcd does not stay up"
@@ -171,6 +173,9 @@ impl Scene<'_> {
     fn take_out(&self, op: &Operation, listed: &[Listed]) -> Option<Step> {
         let still_listed = |id: &MemberId| listed.iter().any(|member| member.id == *id);
         if let Some(id) = op.removed.filter(still_listed) {
+            if let Some(wait) = self.await_room(op, id, listed) {
+                return Some(wait);
+            }
             return Step::act(Effect::RemoveMember(id), Code::Replacing, "removes the lost member");
         }
         let members = self.others(op).collect();
@@ -236,6 +241,11 @@ impl Scene<'_> {
         let Some(id) = op.added else {
             return Step::wait(Code::ReplaceWaits, "the operation names no learner");
         };
+        // S18: etcd goes by what the learner acknowledged, also where its etcd has ended since
+        if !self.runs(op.slot) {
+            let text = alloc::format!("{} is promoted when its etcd runs", self.name(op.slot));
+            return Step::wait(Code::ReplaceWaits, text);
+        }
         Step::act(Effect::Promote(id), Code::Replacing, "promotes the learner once it is in sync")
     }
 

@@ -102,11 +102,13 @@ impl Scene<'_> {
                 Ok((change::word(self.ctrl, self.called_off(op)), note))
             }
             Stage::Intent => refused(alloc::format!(
-                "the member of {name} is being taken out, which is not undone; say it again in a moment"
+                "the member of {name} is being taken out, which is not undone: say it again once it is out \
+                 (`requorum status` says what it waits for)"
             )),
-            Stage::CalledOff => {
-                refused(alloc::format!("the replacement of {name} is being called off already"))
-            }
+            Stage::CalledOff => refused(alloc::format!(
+                "the replacement of {name} is being called off already; `requorum status` says what it \
+                     waits for"
+            )),
         }
     }
 }
