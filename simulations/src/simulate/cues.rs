@@ -212,18 +212,34 @@ impl Sim {
 
     /// `etcdctl member remove`, one after the other.
     fn remove_by_hand(&mut self, who: Who) {
-        let Some((door, mut peers)) = self.strangers(who) else { return };
-        let Some(leader) = self.live_leader(door) else { return };
+        let Some((door, peers)) = self.strangers(who) else { return };
         // in the order of the roles: the last keeps its data, and has seen all others go
         let members = self.options.members;
         let leave = who.roles(members).end..members;
         let leaving = leave.filter_map(|role| Some(&self.machines[self.player(role)?].peer_url));
-        let listed = |url: &String| peers.iter().position(|peer| peer.peer_url == *url);
-        let Some(goes) = leaving.into_iter().find_map(listed) else { return };
+        let listed = |url: &&String| peers.iter().any(|peer| peer.peer_url == **url);
+        let Some(goes) = leaving.into_iter().find(listed).cloned() else { return };
+        self.take_out(door, peers, &goes);
+        self.played.at = self.now.saturating_sub(AGAIN - 300);
+    }
+
+    /// The member of a seat is taken out by hand.
+    pub(super) fn take_out_by_hand(&mut self, slot: Slot) {
+        let Some(seat) = self.policy.seats.iter().find(|seat| seat.slot == slot) else { return };
+        let url = seat.peer_url.clone();
+        let door = (0..self.machines.len()).find(|at| self.is_linearizable(*at));
+        let Some((_, store)) = door.and_then(|door| self.machines[door].running()) else { return };
+        if let (Some(door), Some(peers)) = (door, store.peers().map(|peers| (**peers).clone())) {
+            self.take_out(door, peers, &url);
+        }
+    }
+
+    fn take_out(&mut self, door: usize, mut peers: Vec<Peer>, url: &str) {
+        let listed = peers.iter().position(|peer| peer.peer_url == url);
+        let (Some(goes), Some(leader)) = (listed, self.live_leader(door)) else { return };
         let gone = peers.remove(goes);
         if self.propose_members(leader, peers).is_some() {
             self.say("op", &format!("removes member {} by hand", gone.id));
         }
-        self.played.at = self.now.saturating_sub(AGAIN - 300);
     }
 }

@@ -7,7 +7,7 @@ use crate::world::machine::{Role, Volume};
 use protocol::{
     cluster::{Slot, quorum},
     observation::Ran,
-    registry::{Ctrl, Parked, Phase, Why},
+    registry::{Ctrl, Operation, Parked, Phase, Stage, Why},
 };
 use std::collections::BTreeSet;
 
@@ -207,6 +207,11 @@ impl Sim {
         let Some(slot) = sick.first().copied().filter(|_| waited) else { return };
         self.helped_at = self.now;
         let because = "it does not come back".to_owned();
+        // a member that is to leave stays while this one is missed
+        let stays = |op: &Operation| op.stage == Stage::Intent && !sick.contains(&op.slot);
+        if ctrl.op.as_ref().is_some_and(stays) {
+            return self.take_out_by_hand(slot);
+        }
         // one whose machine never comes makes way by itself
         let stuck = ctrl.op.as_ref().filter(|op| sick.contains(&op.slot));
         let stuck = stuck.is_some_and(|op| op.slot != slot);

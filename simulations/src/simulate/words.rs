@@ -5,6 +5,7 @@
 use super::{Fault, Planned, Sim, Word, faults::Cure};
 use protocol::{
     cluster::Slot,
+    observation::Ran,
     registry::{Parked, Request, SlotRecord},
 };
 
@@ -47,12 +48,15 @@ impl Sim {
         matches!(ctrl.parked, Some(Parked::Approval(_))).then_some(ctrl.attempt)
     }
 
-    /// Seats whose member of the present incarnation was run by a machine that is terminated.
+    /// Seats whose machine is terminated: the one that ran the member of the present incarnation, or
+    /// that was to run it and ran the one before.
     pub(super) fn gone_for_good(&self) -> Vec<Slot> {
         let records = self.records();
         let inc = records.ctrl.as_ref().map_or(0, |ctrl| ctrl.inc);
         let gone = |record: &SlotRecord| {
-            let ran = record.ran.as_ref().filter(|ran| ran.inc == inc);
+            let owner = record.owner.as_ref().map(|owner| &owner.instance);
+            let meant = |ran: &&Ran| ran.inc == inc || owner == Some(&ran.instance);
+            let ran = record.ran.as_ref().filter(meant);
             let machine = ran.and_then(|ran| {
                 self.machines.iter().find(|machine| machine.instance == ran.instance)
             });
