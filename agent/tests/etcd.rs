@@ -6,12 +6,18 @@ mod etcd_process;
 
 use agent::{
     adapters::etcd_client::EtcdClient,
-    ports::etcd::{Door, Etcd as _},
+    ports::{
+        etcd::{Door, Etcd as _, Streamed},
+        object_store::Moved,
+    },
 };
-use etcd_client::{AlarmAction, AlarmOptions, AlarmType, Client};
+use etcd_client::{AlarmAction, AlarmOptions, AlarmType, Client, Txn, TxnOp};
 use etcd_process::{Cluster, Member, in_the_end};
-use protocol::observation::{Alarm, Answer, Status};
-use std::time::Duration;
+use protocol::{
+    cluster::Digest,
+    observation::{Alarm, Answer, Status},
+};
+use std::{path::Path, time::Duration};
 
 fn adapter() -> EtcdClient {
     EtcdClient::new(Duration::from_secs(2), Duration::from_secs(2))
@@ -22,6 +28,17 @@ async fn status(door: &Door) -> Status {
         Answer::Status(status) => status,
         Answer::Silent => panic!("{door:?} is silent"),
     }
+}
+
+/// A snapshot, written to a file.
+async fn taken(door: &Door, file: &Path) -> Result<Streamed, String> {
+    let mut snapshot = adapter().snapshot(door).await.map_err(|error| error.0)?;
+    let mut bytes = Vec::new();
+    while snapshot.next(&mut bytes).await? {}
+    let whole = Moved { size: bytes.len() as u64, sha256: Digest::of(&bytes) };
+    assert_eq!(snapshot.moved(), whole);
+    std::fs::write(file, bytes).expect("a snapshot file");
+    Ok(snapshot.streamed().expect("all has come"))
 }
 
 async fn put(url: &str, keys: u32) -> u64 {
@@ -82,13 +99,9 @@ async fn without_a_quorum_a_member_still_answers_and_still_gives_a_snapshot() {
     assert!(adapter().compact(&door, 0).await.is_err());
 
     let file = cluster.dir().join("snapshot.db");
-    let streamed = adapter().snapshot(&door, &file).await.expect("a snapshot");
-    assert_eq!(std::fs::metadata(&file).expect("a file").len(), streamed.size);
+    let streamed = taken(&door, &file).await.expect("a snapshot");
     assert!(streamed.applied > 0 && streamed.term > 0);
-    assert_eq!(etcd_process::snapshot_revision(&file), head);
-    let again = adapter().snapshot(&door, &file).await.expect_err("the file is there");
-    assert!(again.0.contains("exists"), "{again}");
-    assert_eq!(std::fs::metadata(&file).expect("untouched").len(), streamed.size);
+    assert_eq!((etcd_process::snapshot_revision(&file), streamed.revision), (head, head));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,8 +115,7 @@ async fn a_dead_and_a_paused_member_are_silent() {
     cluster.members[1].kill();
     assert_eq!(adapter().probe(&paused).await, Answer::Silent);
     let file = cluster.dir().join("snapshot.db");
-    adapter().snapshot(&paused, &file).await.expect_err("nobody is there");
-    assert!(!file.exists(), "a failed snapshot leaves nothing");
+    taken(&paused, &file).await.expect_err("nobody is there");
     assert_eq!(adapter().probe(&Door::Client("no url".into())).await, Answer::Silent);
 }
 
@@ -198,8 +210,53 @@ async fn a_quarantined_member_is_reached_through_its_socket_alone() {
     let (revision, _, _) = adapter().hash_kv(&door, 0).await.expect("a hash");
     assert_eq!(revision, seen.revision);
     let file = cluster.dir().join("snapshot.db");
-    let streamed = adapter().snapshot(&door, &file).await.expect("a snapshot");
-    assert!(streamed.size > 0);
+    let streamed = taken(&door, &file).await.expect("a snapshot");
+    assert_eq!(streamed.revision, etcd_process::snapshot_revision(&file));
     cluster.members[0].kill();
     assert_eq!(adapter().probe(&door).await, Answer::Silent, "no old connection answers");
+}
+
+/// etcd's own tool walks the whole file; the stream is read once, page by page.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_revision_is_read_from_the_stream_as_etcdutl_reads_it_from_the_file() {
+    let cluster = Cluster::start(1).await;
+    let url = cluster.members[0].client_url.clone();
+    let door = Door::Client(url.clone());
+    let mut client = Client::connect([&url], None).await.expect("a client of a running member");
+    let file = cluster.dir().join("shape.db");
+    let same = async |shape: &str| {
+        let streamed = taken(&door, &file).await.expect("a snapshot");
+        assert_eq!(streamed.revision, etcd_process::snapshot_revision(&file), "{shape}");
+        streamed.revision
+    };
+    same("empty").await;
+    put(&url, 3).await;
+    same("a bucket that lies inside its page").await;
+    for round in 0..40_u32 {
+        let puts = (0..100).map(|key| TxnOp::put(format!("{round}/{key}"), "v", None));
+        client.txn(Txn::new().and_then(puts.collect::<Vec<_>>())).await.expect("a txn");
+    }
+    same("branches; many keys at one revision").await;
+    client.delete("key/1", None).await.expect("a delete");
+    let before = same("a tombstone at the end").await;
+    for kilobytes in [3, 5, 70, 1_000] {
+        client.put("large", vec![b'v'; kilobytes << 10], None).await.expect("a put");
+        same("a last key pages behind the beginning of its leaf").await;
+    }
+    assert!(same("again").await > before);
+    for name in (0..12).map(|n| format!("{n}-{}", "n".repeat(90))) {
+        client.role_add(name.clone()).await.expect("a role");
+        client.user_add(name, "secret", None).await.expect("a user");
+        client.lease_grant(600, None).await.expect("a lease");
+    }
+    same("a root of several pages").await;
+    adapter().compact(&door, 0).await.expect("compacted");
+    for round in 0..50_u32 {
+        put(&url, 20).await;
+        if round % 10 == 0 {
+            same("free pages that still look like what they were").await;
+        }
+    }
+    adapter().defragment(&door).await.expect("defragmented");
+    same("defragmented").await;
 }

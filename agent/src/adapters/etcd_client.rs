@@ -9,7 +9,7 @@
 //! Two deadlines: `call` for what a healthy member answers from memory, [`SLOW`] for what walks
 //! its whole database. A probe ends within connect + 2 calls.
 
-use crate::ports::etcd::{Door, Etcd, EtcdError, Streamed};
+use crate::ports::etcd::{Door, Etcd, EtcdError, Snapshot};
 use async_trait::async_trait;
 use etcd_client::{
     AlarmAction, AlarmOptions, AlarmType, Channel, Client, CompactionOptions, Error, GetOptions,
@@ -21,14 +21,13 @@ use protocol::{
     effect::Listed,
     observation::{Alarm, Answer, Check, Status},
 };
-use std::{
-    future::Future,
-    path::{Path, PathBuf},
-    time::Duration,
-};
-use tokio::{fs, io::AsyncWriteExt as _, net::UnixStream, time::timeout};
+use snapshot::Stream;
+use std::{future::Future, path::PathBuf, time::Duration};
+use tokio::{net::UnixStream, time::timeout};
 use tonic::{Code, transport::Endpoint};
 
+mod pages;
+mod snapshot;
 mod trailer;
 
 /// How long a member may take over an answer that walks its whole database: HashKV, count,
@@ -132,20 +131,6 @@ impl EtcdClient {
         let answer = in_time(door, "member list", self.call, client.member_list()).await?;
         Ok(answer.members().iter().map(listed).collect())
     }
-
-    async fn stream(&self, door: &Door, file: &mut fs::File) -> Result<Streamed, EtcdError> {
-        let mut client = self.open(door).await?;
-        let status = self.status(door, &mut client).await?;
-        let mut stream = in_time(door, "snapshot", SLOW, client.snapshot()).await?;
-        let mut trailed = trailer::Trailed::default();
-        while let Some(part) = in_time(door, "snapshot", SLOW, stream.message()).await? {
-            trailed.take(part.blob());
-            file.write_all(part.blob()).await.map_err(|e| local("write", &e))?;
-        }
-        file.sync_all().await.map_err(|e| local("sync", &e))?;
-        let size = trailed.finish().map_err(|why| at(door, "sent a bad snapshot", &why))?;
-        Ok(Streamed { size, applied: status.raft_applied_index(), term: status.raft_term() })
-    }
 }
 
 #[async_trait]
@@ -164,15 +149,11 @@ impl Etcd for EtcdClient {
         check(door, &mut self.open(door).await?, revision).await
     }
 
-    async fn snapshot(&self, door: &Door, path: &Path) -> Result<Streamed, EtcdError> {
-        let mut file = fs::File::create_new(path).await.map_err(|e| local("create", &e))?;
-        let outcome = self.stream(door, &mut file).await;
-        if outcome.is_err() {
-            // What is left of it must not be taken for a snapshot; failing to remove it is no
-            // worse than not having tried, the error is what counts.
-            let _ = fs::remove_file(path).await;
-        }
-        outcome
+    async fn snapshot(&self, door: &Door) -> Result<Box<dyn Snapshot>, EtcdError> {
+        let mut client = self.open(door).await?;
+        let status = self.status(door, &mut client).await?;
+        let stream = in_time(door, "snapshot", SLOW, client.snapshot()).await?;
+        Ok(Box::new(Stream::new(door.clone(), stream, &status)))
     }
 
     async fn hash_kv(&self, door: &Door, revision: u64) -> Result<(u64, u64, u32), EtcdError> {
@@ -367,10 +348,6 @@ fn late(limit: Duration) -> String {
 
 fn empty(door: &Door, what: &str) -> EtcdError {
     at(door, what, &"the answer lacks its header or body")
-}
-
-fn local(verb: &str, error: &std::io::Error) -> EtcdError {
-    EtcdError(format!("can't {verb} the snapshot file: {error}"))
 }
 
 /// etcd counts in signed numbers; a negative one is no answer.

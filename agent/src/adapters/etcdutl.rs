@@ -6,10 +6,15 @@
 //! can't be run, or is killed, says nothing about it.
 
 use super::{
-    durable, salvage,
+    durable,
+    local_file::LocalFile,
+    salvage,
     swap::{Places, is_restored_for},
 };
-use crate::ports::snapshots::{Inspected, SnapshotError, Snapshots};
+use crate::ports::{
+    pieces::Pieces,
+    snapshots::{Inspected, SnapshotError, Snapshots},
+};
 use async_trait::async_trait;
 use protocol::{
     cluster::{Digest, Seat},
@@ -171,6 +176,11 @@ impl Snapshots for Etcdutl {
                 "the salvaged snapshot came without its checksum".to_owned(),
             )),
         }
+    }
+
+    async fn pieces(&self, file: &Path) -> Result<Box<dyn Pieces>, SnapshotError> {
+        let file = LocalFile::open(file).await.map_err(SnapshotError::Failed)?;
+        Ok(Box::new(file))
     }
 
     fn scratch(&self) -> PathBuf {

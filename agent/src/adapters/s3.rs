@@ -7,10 +7,14 @@
 
 use super::{
     aws_errors::{meaning, status_and_code},
+    local_file::Landing,
     retrying::{Try, decided},
-    s3_multipart::{Completed, PART, Target, bulk},
+    s3_multipart::{Completed, PART, Target, bulk, fill},
 };
-use crate::ports::object_store::{Moved, Object, ObjectStore, Put, StoreError};
+use crate::ports::{
+    object_store::{Moved, Object, ObjectStore, Put, StoreError},
+    pieces::Pieces,
+};
 use async_trait::async_trait;
 use aws_sdk_s3::{
     Client,
@@ -18,14 +22,8 @@ use aws_sdk_s3::{
     operation::get_object::GetObjectOutput,
     primitives::ByteStream,
 };
-use protocol::cluster::Digest;
-use sha2::{Digest as _, Sha256};
-use std::{io, path::Path};
-use tokio::{
-    fs::File,
-    io::{AsyncWriteExt, BufWriter},
-    time::timeout,
-};
+use std::path::Path;
+use tokio::time::timeout;
 
 /// Largest object that `get` takes into memory (the port's bound).
 const SMALL_MAX: u64 = 16 << 20;
@@ -118,6 +116,13 @@ impl S3Store {
         })
     }
 
+    /// Size and version of an object, if the store tells. A HEAD has no body that would tell an absent
+    /// object from an absent bucket, so its silence means nothing.
+    async fn version(&self, key: &str) -> Option<(u64, String)> {
+        let head = self.client.head_object().bucket(&self.bucket).key(key).send().await.ok()?;
+        Some((u64::try_from(head.content_length()?).ok()?, head.e_tag?))
+    }
+
     fn done(&self, etag: Option<String>, doing: &str) -> Result<Put, StoreError> {
         let etag =
             etag.ok_or_else(|| StoreError::Bad(format!("{doing}: the answer has no ETag")))?;
@@ -128,7 +133,11 @@ impl S3Store {
     async fn same(&self, key: &str, moved: Moved) -> Result<(), StoreError> {
         let doing = self.doing("comparing with", key);
         let there = match self.open(key).await? {
-            Some(object) => Some(hash(object.body, &doing, &mut Discard).await?),
+            Some(answer) => {
+                let mut landing = Landing::nowhere();
+                let read = read(answer, &doing, &mut landing).await;
+                Some(landing.finish(read).await?)
+            }
             None => None,
         };
         match there {
@@ -173,21 +182,17 @@ impl ObjectStore for S3Store {
         self.put(key, bytes, If::Match(etag)).await
     }
 
-    async fn upload(&self, key: &str, file: &Path) -> Result<Moved, StoreError> {
-        let unreadable =
-            |error: io::Error| StoreError::Local(format!("reading {}: {error}", file.display()));
-        let size = tokio::fs::metadata(file).await.map_err(unreadable)?.len();
-        let (moved, completed) = if size > PART {
-            self.target(key).upload(file, size).await?
+    async fn upload(&self, key: &str, pieces: &mut dyn Pieces) -> Result<Moved, StoreError> {
+        let mut head = Vec::new();
+        let completed = if fill(&mut head, pieces).await? {
+            self.target(key).upload(head, pieces).await?
         } else {
-            let bytes = tokio::fs::read(file).await.map_err(unreadable)?;
-            let sha256 = Digest(Sha256::digest(&bytes).into());
-            let moved = Moved { size: bytes.len() as u64, sha256 };
-            match self.put_if_absent(key, bytes).await? {
-                Put::Done { .. } => (moved, Completed::Done),
-                Put::Conflict => (moved, Completed::Conflict),
+            match self.put_if_absent(key, head).await? {
+                Put::Done { .. } => Completed::Done,
+                Put::Conflict => Completed::Conflict,
             }
         };
+        let moved = pieces.moved();
         if completed == Completed::Conflict {
             self.same(key, moved).await?;
         }
@@ -216,28 +221,16 @@ impl ObjectStore for S3Store {
     }
 
     async fn download(&self, key: &str, file: &Path) -> Result<Option<Moved>, StoreError> {
-        let doing = self.doing("downloading", key);
-        let Some(answer) = self.open(key).await? else { return Ok(None) };
-        let announced = answer.content_length().and_then(|size| u64::try_from(size).ok());
-        let new = File::options().write(true).create_new(true).open(file).await;
-        let mut sink =
-            LocalFile { file: BufWriter::new(new.map_err(|e| local(file, &e))?), path: file };
-        let moved = match hash(answer.body, &doing, &mut sink).await {
-            Ok(moved) => sink.flush().await.map(|()| moved),
-            Err(error) => Err(error),
-        };
-        let moved = moved.and_then(|moved| match announced {
-            Some(size) if size != moved.size => Err(StoreError::Unavailable(format!(
-                "{doing}: {} of {size} bytes came before the answer broke off",
-                moved.size
-            ))),
-            Some(_) | None => Ok(moved),
-        });
-        if moved.is_err() {
-            // Half a file would only be in the way; that it stays is no worse than the error itself.
-            let _ = tokio::fs::remove_file(file).await;
+        if let Some((size, etag)) = self.version(key).await.filter(|(size, _)| *size > PART as u64)
+        {
+            let mut landing = Landing::at(file).await?;
+            let read = self.target(key).read(size, &etag, &mut landing).await;
+            return landing.finish(read).await.map(Some);
         }
-        moved.map(Some)
+        let Some(answer) = self.open(key).await? else { return Ok(None) };
+        let mut landing = Landing::at(file).await?;
+        let read = read(answer, &self.doing("downloading", key), &mut landing).await;
+        landing.finish(read).await.map(Some)
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
@@ -253,55 +246,26 @@ impl ObjectStore for S3Store {
     }
 }
 
-/// Where bytes go while they are hashed.
-#[async_trait]
-trait Sink: Send {
-    async fn take(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
-}
-
-/// Nowhere.
-struct Discard;
-
-#[async_trait]
-impl Sink for Discard {
-    async fn take(&mut self, _: &[u8]) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
-struct LocalFile<'a> {
-    file: BufWriter<File>,
-    path: &'a Path,
-}
-
-impl LocalFile<'_> {
-    async fn flush(&mut self) -> Result<(), StoreError> {
-        self.file.flush().await.map_err(|error| local(self.path, &error))
-    }
-}
-
-#[async_trait]
-impl Sink for LocalFile<'_> {
-    async fn take(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.file.write_all(bytes).await.map_err(|error| local(self.path, &error))
-    }
-}
-
-/// Reads a body to its end, piece by piece; a body that stalls fails by the SDK's stall protection.
-async fn hash(mut body: ByteStream, doing: &str, sink: &mut dyn Sink) -> Result<Moved, StoreError> {
-    let mut sha256 = Sha256::new();
-    let mut size = 0;
+/// Reads an answer to its end, piece by piece; a body that stalls fails by the SDK's stall protection.
+async fn read(
+    answer: GetObjectOutput,
+    doing: &str,
+    landing: &mut Landing,
+) -> Result<(), StoreError> {
+    let announced = answer.content_length().and_then(|size| u64::try_from(size).ok());
+    let (mut body, mut size) = (answer.body, 0);
+    let broke_off = |size, why: &dyn std::fmt::Display| {
+        StoreError::Unavailable(format!("{doing}: the answer broke off after {size} bytes ({why})"))
+    };
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|error| {
-            StoreError::Unavailable(format!(
-                "{doing}: the answer broke off after {size} bytes ({error})"
-            ))
-        })?;
-        sha256.update(&piece);
+        let piece = piece.map_err(|error| broke_off(size, &error))?;
         size += piece.len() as u64;
-        sink.take(&piece).await?;
+        landing.take(&piece).await?;
     }
-    Ok(Moved { size, sha256: Digest(sha256.finalize().into()) })
+    match announced.filter(|announced| *announced != size) {
+        Some(announced) => Err(broke_off(size, &format!("of {announced}"))),
+        None => Ok(()),
+    }
 }
 
 /// A small body as a whole, refused as soon as it is not small.
@@ -325,16 +289,6 @@ fn is_no_such_key<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     matches!(status_and_code(error), (404, "NoSuchKey" | "NotFound" | ""))
 }
 
-/// What a failure of the local disk means.
-fn local(path: &Path, error: &io::Error) -> StoreError {
-    let sentence = format!("writing {}: {error}", path.display());
-    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-        StoreError::NoSpace(sentence)
-    } else {
-        StoreError::Local(sentence)
-    }
-}
-
 /// A key as `x-amz-copy-source` wants it (RFC 3986: all but unreserved characters and slashes).
 fn percent_encoded(key: &str) -> String {
     let mut encoded = String::with_capacity(key.len());
@@ -355,11 +309,5 @@ mod tests {
     #[test]
     fn keys_are_encoded_for_the_copy_header() {
         assert_eq!(percent_encoded("a/b c+ü~1"), "a/b%20c%2B%C3%BC~1");
-    }
-
-    #[test]
-    fn a_full_disk_is_told_apart() {
-        let full = io::Error::from(io::ErrorKind::StorageFull);
-        assert!(matches!(local(Path::new("x"), &full), StoreError::NoSpace(_)));
     }
 }

@@ -1,4 +1,4 @@
-//! **s3_multipart** — objects made of parts: uploads above 16 MiB, copies above 5 GiB.
+//! **s3_multipart** — objects made of parts: uploads above 8 MiB, copies above 5 GiB.
 //!
 //! Comes in: a client, where the object shall be, and a source of parts. Goes out: the finished
 //! object, or an error and no parts left behind. Which of racing uploads to a key wins is decided
@@ -8,21 +8,23 @@ use super::{
     aws,
     aws_errors::{meaning, status_and_code},
 };
-use crate::ports::object_store::{Moved, StoreError};
+use crate::ports::{object_store::StoreError, pieces::Pieces};
 use aws_sdk_s3::{
     Client,
     config::Builder,
     primitives::ByteStream,
     types::{CompletedMultipartUpload, CompletedPart},
 };
-use protocol::cluster::Digest;
-use sha2::{Digest as _, Sha256};
-use std::{ops::Range, path::Path};
-use tokio::{fs::File, io::AsyncReadExt};
+use std::{future::Future, ops::Range};
+use tokio::task::{JoinError, JoinSet};
 
-/// Bytes of a part (S3 wants at least 5 MiB but for the last). One part is in memory at a time.
-pub const PART: u64 = 16 << 20;
-/// Most parts of an upload (S3 limit).
+/// Bytes of a part (S3 wants at least 5 MiB but for the last). All but the last are equal, as some stores
+/// want it. 10,000 parts (S3 limit) are 80 GB: ten times what etcd is advised to hold.
+pub(super) const PART: usize = 8 << 20;
+/// Parts on their way at once; one more is being filled. One connection seldom carries more than
+/// 100 MB/s (etcd.md 2.1); all in all below 50 MB are held, whatever the size of the object.
+const IN_FLIGHT: usize = 4;
+/// Most parts of a copy (S3 limit).
 const PARTS_MAX: u64 = 10_000;
 /// Bytes of a part that the server itself copies (S3: at most 5 GiB).
 const COPIED_PART: u64 = 1 << 30;
@@ -54,21 +56,24 @@ pub fn bulk() -> Builder {
 }
 
 impl Target<'_> {
-    fn doing(&self, what: &str) -> String {
+    pub(super) fn doing(&self, what: &str) -> String {
         format!("{what} s3://{}/{}", self.bucket, self.key)
     }
 
-    /// Uploads a file part by part, hashing in flight. The file must not change meanwhile; what was
-    /// read is what is answered.
-    pub async fn upload(&self, file: &Path, size: u64) -> Result<(Moved, Completed), StoreError> {
+    /// Uploads what came and what comes, part by part. It is completed only when all has come and is
+    /// whole.
+    pub async fn upload(
+        &self,
+        head: Vec<u8>,
+        pieces: &mut dyn Pieces,
+    ) -> Result<Completed, StoreError> {
         let id = self.begin().await?;
         let uploaded = async {
-            let (moved, parts) = self.send_parts(&id, file, size).await?;
-            let completed = self.complete(&id, parts, true).await?;
-            Ok((moved, completed))
+            let parts = self.send_parts(&id, head, pieces).await?;
+            self.complete(&id, parts, true).await
         }
         .await;
-        if !matches!(uploaded, Ok((_, Completed::Done))) {
+        if uploaded != Ok(Completed::Done) {
             self.abort(&id).await;
         }
         uploaded
@@ -106,38 +111,34 @@ impl Target<'_> {
     async fn send_parts(
         &self,
         id: &str,
-        path: &Path,
-        size: u64,
-    ) -> Result<(Moved, Vec<CompletedPart>), StoreError> {
-        let unreadable = |error: std::io::Error| {
-            StoreError::Local(format!("reading {}: {error}", path.display()))
-        };
-        let mut file = File::open(path).await.map_err(unreadable)?;
-        let per_part = PART.max(size.div_ceil(PARTS_MAX));
-        let mut hash = Sha256::new();
-        let (mut sent, mut parts) = (0, Vec::new());
-        loop {
-            let mut buffer = Vec::new();
-            let mut limited = (&mut file).take(per_part);
-            let read = limited.read_to_end(&mut buffer).await.map_err(unreadable)? as u64;
-            if read == 0 {
-                break;
+        head: Vec<u8>,
+        pieces: &mut dyn Pieces,
+    ) -> Result<Vec<CompletedPart>, StoreError> {
+        let mut sending = JoinSet::new(); // what fails drops it, and with it what is under way
+        let (mut parts, mut buffer, mut more) = (Vec::new(), head, true);
+        while more || !buffer.is_empty() {
+            let rest = buffer.split_off(buffer.len().min(PART));
+            let number = part_number(parts.len() + sending.len());
+            sending.spawn(self.send_part(id, number, buffer));
+            buffer = rest;
+            if sending.len() == IN_FLIGHT {
+                parts.extend(sent(sending.join_next().await).transpose()?);
             }
-            hash.update(&buffer);
-            sent += read;
-            let number = part_number(parts.len());
-            parts.push(self.send_part(id, number, buffer).await?);
+            more = more && fill(&mut buffer, pieces).await?;
         }
-        let sha256 = Digest(hash.finalize().into());
-        Ok((Moved { size: sent, sha256 }, parts))
+        while let Some(part) = sent(sending.join_next().await) {
+            parts.push(part?);
+        }
+        parts.sort_unstable_by_key(CompletedPart::part_number);
+        Ok(parts)
     }
 
-    async fn send_part(
+    fn send_part(
         &self,
         id: &str,
         number: i32,
         bytes: Vec<u8>,
-    ) -> Result<CompletedPart, StoreError> {
+    ) -> impl Future<Output = Result<CompletedPart, StoreError>> + Send + use<> {
         let call = self
             .client
             .upload_part()
@@ -146,14 +147,16 @@ impl Target<'_> {
             .upload_id(id)
             .part_number(number)
             .body(ByteStream::from(bytes));
-        let answer = call.customize().config_override(bulk()).send().await;
         let doing = self.doing(&format!("uploading part {number} of"));
-        let answer = answer.map_err(|error| meaning(&error, &doing))?;
-        Ok(CompletedPart::builder()
-            .part_number(number)
-            .set_e_tag(answer.e_tag)
-            .set_checksum_crc32(answer.checksum_crc32)
-            .build())
+        async move {
+            let answer = call.customize().config_override(bulk()).send().await;
+            let answer = answer.map_err(|error| meaning(&error, &doing))?;
+            Ok(CompletedPart::builder()
+                .part_number(number)
+                .set_e_tag(answer.e_tag)
+                .set_checksum_crc32(answer.checksum_crc32)
+                .build())
+        }
     }
 
     async fn copy_parts(
@@ -219,6 +222,26 @@ impl Target<'_> {
             tracing::warn!(upload = id, "parts were left behind: {why}");
         }
     }
+}
+
+/// Takes pieces until they make a part. `false`: no more come, and they were whole.
+pub async fn fill(part: &mut Vec<u8>, pieces: &mut dyn Pieces) -> Result<bool, StoreError> {
+    while part.len() < PART {
+        if !pieces.next(part).await.map_err(StoreError::Source)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What became of a part, if one was on its way. Nobody aborts these tasks, so one that did not
+/// end has panicked.
+fn sent(
+    joined: Option<Result<Result<CompletedPart, StoreError>, JoinError>>,
+) -> Option<Result<CompletedPart, StoreError>> {
+    let gone =
+        |error: JoinError| Err(StoreError::Unavailable(format!("uploading a part: {error}")));
+    joined.map(|joined| joined.unwrap_or_else(gone))
 }
 
 /// The number of the part after `done` others; S3 counts from 1.

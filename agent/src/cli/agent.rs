@@ -61,6 +61,7 @@ pub fn store_problem(what: &str, error: &StoreError) -> Problem {
         StoreError::Missing(_) => "create it; for the lock table: requorum create-table",
         StoreError::Forbidden(_) => "check the credentials and the policy of this machine's role",
         StoreError::Unavailable(_)
+        | StoreError::Source(_)
         | StoreError::Local(_)
         | StoreError::NoSpace(_)
         | StoreError::Bad(_) => {

@@ -1,11 +1,17 @@
 //! **data** — effects that move snapshots: save, salvage, verify, restore.
 //!
-//! A save is one path for all reasons: a verified local file, its upload under a fresh key, and
-//! last the manifest, which is the commit point (protocol.md 1.7). What fails on the way leaves
-//! garbage without a manifest and never a manifest without its data.
+//! A save is one pass: what etcd sends is hashed, read and uploaded under a fresh key as it comes, and
+//! appears there only if etcd's own digest matched. Last comes the manifest, which is the commit point
+//! (protocol.md 1.7). What fails on the way leaves garbage without a manifest and never a manifest
+//! without its data.
 
 use super::{Done, Hands, bad, store_failed, unavailable};
-use crate::ports::{etcd::Door, object_store::Put, snapshots::SnapshotError};
+use crate::ports::{
+    etcd::Door,
+    object_store::{Moved, Put},
+    pieces::Pieces,
+    snapshots::SnapshotError,
+};
 use protocol::{
     cluster::{ClusterId, Digest, Slot},
     event::{Failure, FailureKind, Outcome},
@@ -52,6 +58,7 @@ const fn passing(kind: FailureKind) -> FailureKind {
 /// What is known of a snapshot beside its bytes.
 struct Origin {
     inc: u64,
+    revision: u64,
     applied: u64,
     term: u64,
     cluster_id: ClusterId,
@@ -73,10 +80,13 @@ impl Hands {
                 "etcd does not answer; there is nothing to take a snapshot from",
             ));
         };
-        let file = self.scratch();
-        let streamed = self.ports.etcd.snapshot(&door, &file.0).await.map_err(unavailable)?;
+        let mut snapshot = self.ports.etcd.snapshot(&door).await.map_err(unavailable)?;
+        let (data, moved) = self.upload(uid, inc, &mut *snapshot).await?;
+        let streamed = snapshot.streamed();
+        let streamed = streamed.ok_or_else(|| unavailable("etcd's snapshot did not end"))?;
         let origin = Origin {
             inc,
+            revision: streamed.revision,
             applied: streamed.applied,
             term: streamed.term,
             cluster_id: status.cluster_id,
@@ -84,7 +94,21 @@ impl Hands {
             reason,
             door: Some(door),
         };
-        self.publish_snapshot(uid, slot, &file.0, origin).await
+        self.publish_snapshot(uid, slot, data, moved, origin).await
+    }
+
+    /// Stores what comes under a key of its own, which is answered. Its revision and digest are known
+    /// only at the end, and S3 renames nothing.
+    async fn upload(
+        &self,
+        uid: &str,
+        inc: u64,
+        pieces: &mut dyn Pieces,
+    ) -> Result<(String, Moved), Failure> {
+        let data = Keys::data(inc, &uuid::Uuid::new_v4().to_string());
+        let key = self.keys(uid).under(&data);
+        let moved = self.ports.store.upload(&key, pieces).await.map_err(store_failed)?;
+        Ok((data, moved))
     }
 
     /// A snapshot from a copy of the stopped member's data. It holds all that the log had
@@ -97,8 +121,13 @@ impl Hands {
         let file = self.scratch();
         // only this one may say "bad": etcd itself refuses a copy of the data
         self.ports.snapshots.salvage(&file.0).await?;
+        let aside = |failure: Failure| Failure { kind: passing(failure.kind), ..failure };
+        let revision = self.inspect_salvage(&file.0).await.map_err(aside)?;
+        let mut pieces = self.ports.snapshots.pieces(&file.0).await.map_err(Failure::from)?;
+        let (data, moved) = self.upload(uid, inc, &mut *pieces).await.map_err(aside)?;
         let origin = Origin {
             inc,
+            revision,
             applied: log.commit,
             term: log.last_term,
             cluster_id,
@@ -106,28 +135,34 @@ impl Hands {
             reason: Reason::Salvage,
             door: None,
         };
-        self.publish_snapshot(uid, slot, &file.0, origin)
-            .await
-            .map_err(|failure| Failure { kind: passing(failure.kind), ..failure })
+        self.publish_snapshot(uid, slot, data, moved, origin).await.map_err(aside)
     }
 
-    async fn publish_snapshot(&self, uid: &str, slot: Slot, file: &Path, origin: Origin) -> Done {
+    async fn inspect_salvage(&self, file: &Path) -> Result<u64, Failure> {
         let inspected = self.ports.snapshots.inspect(file).await?;
         if !inspected.trailer_matches {
             return Err(bad("the snapshot's own sha256 does not match; it is not kept"));
         }
+        Ok(inspected.revision)
+    }
+
+    async fn publish_snapshot(
+        &self,
+        uid: &str,
+        slot: Slot,
+        data: String,
+        moved: Moved,
+        origin: Origin,
+    ) -> Done {
         let keys = self.keys(uid);
-        let data = Keys::data(origin.inc, &uuid::Uuid::new_v4().to_string());
-        let moved =
-            self.ports.store.upload(&keys.under(&data), file).await.map_err(store_failed)?;
-        let (live_keys, check) = self.content(origin.door.as_ref(), inspected.revision).await;
+        let (live_keys, check) = self.content(origin.door.as_ref(), origin.revision).await;
         let manifest = Manifest {
             uid: uid.to_owned(),
             inc: origin.inc,
             data: data.clone(),
             sha256: moved.sha256,
             size: moved.size,
-            revision: inspected.revision,
+            revision: origin.revision,
             live_keys,
             check,
             applied: origin.applied,

@@ -128,6 +128,7 @@ pub(crate) fn store_failed(error: StoreError) -> Failure {
         StoreError::Unavailable(_)
         | StoreError::Forbidden(_)
         | StoreError::Missing(_)
+        | StoreError::Source(_)
         | StoreError::Local(_) => FailureKind::Unavailable,
         StoreError::NoSpace(_) => FailureKind::NoSpace,
         StoreError::Bad(_) => FailureKind::Bad,

@@ -5,13 +5,14 @@
 //! read right after such a get on the same endpoint. Alarms are read from `Status.errors`; alarm
 //! get and auth status are raft proposals and are never polled (etcd.md 8).
 
+use super::pieces::Pieces;
 use async_trait::async_trait;
 use protocol::{
     cluster::MemberId,
     effect::Listed,
     observation::{Answer, Check},
 };
-use std::{path::Path, path::PathBuf};
+use std::path::PathBuf;
 
 /// The way to a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,15 +23,22 @@ pub enum Door {
     Socket(PathBuf),
 }
 
-/// What a snapshot stream brought.
+/// What is known of a snapshot once all of it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Streamed {
-    /// Bytes, trailer included.
-    pub size: u64,
+    /// The key space's revision, read from inside the stream.
+    pub revision: u64,
     /// `raftAppliedIndex` read before the stream began: a lower bound of what is in it.
     pub applied: u64,
     /// Raft term then.
     pub term: u64,
+}
+
+/// A snapshot on its way. Its pieces end without an error only if etcd's own sha256 trailer was there
+/// and right.
+pub trait Snapshot: Pieces {
+    /// What was read on the way; `None`: not all has come.
+    fn streamed(&self) -> Option<Streamed>;
 }
 
 /// etcd refused or did not answer.
@@ -45,9 +53,9 @@ pub trait Etcd: Send + Sync {
     async fn probe(&self, door: &Door) -> Answer;
     /// HashKV and a count-only Range at a revision. Walks the whole database.
     async fn check(&self, door: &Door, revision: u64) -> Result<Check, EtcdError>;
-    /// Streams `Maintenance.Snapshot` into a new file; fails unless etcd's own sha256 trailer is
-    /// there and right.
-    async fn snapshot(&self, door: &Door, file: &Path) -> Result<Streamed, EtcdError>;
+    /// Begins `Maintenance.Snapshot`. While it is under way etcd's database grows with each write, so
+    /// whoever takes the pieces should not pause for long.
+    async fn snapshot(&self, door: &Door) -> Result<Box<dyn Snapshot>, EtcdError>;
     /// HashKV at a revision (0: the latest): (revision, compact revision, hash).
     async fn hash_kv(&self, door: &Door, revision: u64) -> Result<(u64, u64, u32), EtcdError>;
     /// Keys alive at a revision.

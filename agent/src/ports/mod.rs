@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod object_store;
+pub mod pieces;
 pub mod registry;
 pub mod etcd;
 pub mod service;

@@ -6,6 +6,7 @@
 //! A lost answer is healed by the adapter: on a conflict it reads the object and, where the bytes
 //! are its own, answers `Done`. 409 ConditionalRequestConflict is retried.
 
+use super::pieces::Pieces;
 use async_trait::async_trait;
 use std::path::Path;
 
@@ -51,6 +52,9 @@ pub enum StoreError {
     /// The bucket or table does not exist.
     #[error("{0}")]
     Missing(String),
+    /// What was to be stored did not come, or not whole.
+    #[error("{0}")]
+    Source(String),
     /// The local file could not be read or written.
     #[error("{0}")]
     Local(String),
@@ -71,9 +75,9 @@ pub trait ObjectStore: Send + Sync {
     async fn put_if_absent(&self, key: &str, bytes: Vec<u8>) -> Result<Put, StoreError>;
     /// Replaces the version `etag`.
     async fn put_if_match(&self, key: &str, bytes: Vec<u8>, etag: &str) -> Result<Put, StoreError>;
-    /// Uploads a file of any size under a fresh key (multipart above 16 MiB); leaves no parts
-    /// behind when it fails. Answers with what was read from the file.
-    async fn upload(&self, key: &str, file: &Path) -> Result<Moved, StoreError>;
+    /// Stores what comes, of any size, under a fresh key (multipart above 8 MiB). The object appears
+    /// only when all has come and is whole; no parts are left behind when it fails.
+    async fn upload(&self, key: &str, pieces: &mut dyn Pieces) -> Result<Moved, StoreError>;
     /// Copies an object inside the bucket over whatever is at `to`, on the server (S3 CopyObject,
     /// or UploadPartCopy above 5 GiB).
     async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError>;

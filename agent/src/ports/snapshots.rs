@@ -3,6 +3,7 @@
 //! Contract: a tool that crashes on a file says something about the file, not about us
 //! (etcd.md 4.1: panics mean "bad snapshot"). Nothing is opened read-write but copies.
 
+use super::pieces::Pieces;
 use async_trait::async_trait;
 use protocol::plan::Plan;
 use std::path::Path;
@@ -52,6 +53,8 @@ pub trait Snapshots: Send + Sync {
     /// Takes a snapshot from a *copy* of the stopped member's data: the copy is booted with
     /// `--force-new-cluster` on loopback and asked for `Maintenance.Snapshot`, into `file`.
     async fn salvage(&self, file: &Path) -> Result<(), SnapshotError>;
+    /// What a file holds, from its beginning on.
+    async fn pieces(&self, file: &Path) -> Result<Box<dyn Pieces>, SnapshotError>;
     /// A place for temporary files on the data dir's file system.
     fn scratch(&self) -> std::path::PathBuf;
     /// Removes what an agent that was killed left there. Only where no other one can be at work.

@@ -8,7 +8,7 @@ use super::{
     host::{Host, pause},
 };
 use agent::ports::{
-    etcd::{Door, Etcd, EtcdError, Streamed},
+    etcd::{Door, Etcd, EtcdError, Snapshot, Streamed},
     service::{Service, ServiceError},
 };
 use async_trait::async_trait;
@@ -17,7 +17,6 @@ use protocol::{
     effect::{Listed, Start},
     observation::{Answer, Check, Process},
 };
-use std::path::Path;
 
 /// How long before it is stopped an agent must have seen a quorum to have had time to say no.
 const TIME_TO_THINK: u128 = 100;
@@ -85,12 +84,13 @@ impl Etcd for Host {
         self.check_at(door, revision)
     }
 
-    async fn snapshot(&self, door: &Door, file: &Path) -> Result<Streamed, EtcdError> {
+    async fn snapshot(&self, door: &Door) -> Result<Box<dyn Snapshot>, EtcdError> {
         pause(100).await;
         let Answer::Status(status) = self.answer(door, None) else { return Err(silent()) };
-        let size = self.write_snapshot(file).map_err(EtcdError)?;
+        let (taken, revision) = self.take_snapshot().map_err(EtcdError)?;
         pause(100).await;
-        Ok(Streamed { size, applied: status.applied, term: status.term })
+        let streamed = Streamed { revision, applied: status.applied, term: status.term };
+        Ok(Box::new(taken.of_etcd(streamed)))
     }
 
     async fn hash_kv(&self, door: &Door, revision: u64) -> Result<(u64, u64, u32), EtcdError> {

@@ -1,15 +1,19 @@
-//! **files** — the S3 adapter, but for the two calls that move files: they read and write them here,
-//! at once, and move the bytes by the adapter's calls for small objects.
+//! **files** — the S3 adapter, but for the call that writes a file: it is written here, at once, and its
+//! bytes come by the adapter's call for small objects. Snapshots on their way lie in memory.
 //!
 //! Why: tokio's files are the work of threads of its own. How many times a task is polled while such
 //! a thread runs depends on the machine, and with it the order in which tasks run from then on; a
-//! seed would not repeat itself. On the wire there is no difference: the adapter itself moves a file
-//! of up to 16 MiB with one conditional PUT or one GET. Its own way with files is checked against
+//! seed would not repeat itself. On the wire there is no difference: the adapter itself moves what is
+//! small with one conditional PUT or one GET. Its own way with files is checked against
 //! four stores by the contract tests.
 
 use agent::{
     adapters::s3::S3Store,
-    ports::object_store::{Moved, Object, ObjectStore, Put, StoreError},
+    ports::{
+        etcd::{Snapshot, Streamed},
+        object_store::{Moved, Object, ObjectStore, Put, StoreError},
+        pieces::Pieces,
+    },
 };
 use async_trait::async_trait;
 use protocol::cluster::Digest;
@@ -40,13 +44,8 @@ impl ObjectStore for InStep {
         self.0.put_if_match(key, bytes, etag).await
     }
 
-    async fn upload(&self, key: &str, file: &Path) -> Result<Moved, StoreError> {
-        let bytes = std::fs::read(file).map_err(|error| local(&error))?;
-        let moved = moved(&bytes);
-        match self.0.put_if_absent(key, bytes).await? {
-            Put::Done { .. } => Ok(moved),
-            Put::Conflict => Err(StoreError::Bad(format!("{key} is taken"))),
-        }
+    async fn upload(&self, key: &str, pieces: &mut dyn Pieces) -> Result<Moved, StoreError> {
+        self.0.upload(key, pieces).await
     }
 
     async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError> {
@@ -61,5 +60,45 @@ impl ObjectStore for InStep {
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
         self.0.list(prefix).await
+    }
+}
+
+/// A small snapshot on its way.
+pub(crate) struct InMemory {
+    bytes: Vec<u8>,
+    taken: bool,
+    streamed: Option<Streamed>,
+}
+
+impl InMemory {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, taken: false, streamed: None }
+    }
+
+    /// The same, with what etcd's stream tells.
+    pub(crate) fn of_etcd(self, streamed: Streamed) -> Self {
+        Self { streamed: Some(streamed), ..self }
+    }
+
+    pub(crate) fn write(&self, file: &Path) -> Result<(), String> {
+        std::fs::write(file, &self.bytes).map_err(|error| error.to_string())
+    }
+}
+
+#[async_trait]
+impl Pieces for InMemory {
+    async fn next(&mut self, into: &mut Vec<u8>) -> Result<bool, String> {
+        into.extend_from_slice(if self.taken { &[] } else { &self.bytes });
+        Ok(!std::mem::replace(&mut self.taken, true))
+    }
+
+    fn moved(&self) -> Moved {
+        moved(if self.taken { &self.bytes } else { &[] })
+    }
+}
+
+impl Snapshot for InMemory {
+    fn streamed(&self) -> Option<Streamed> {
+        self.streamed.filter(|_| self.taken)
     }
 }

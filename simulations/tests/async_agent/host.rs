@@ -4,13 +4,21 @@
 //! What the real disk writes in two steps is written in two steps here, with a pause in between: who
 //! dies there has kept half a promise, or swapped half a member.
 
-use super::{BUCKET, PREFIX, TABLE, etcd::Store, files::InStep, plot::timers, wire, world::Shared};
+use super::{
+    BUCKET, PREFIX, TABLE,
+    etcd::Store,
+    files::{InMemory, InStep},
+    plot::timers,
+    wire,
+    world::Shared,
+};
 use agent::{
     adapters::{aws, dynamodb::DynamoTable, s3::S3Store},
     driver::{Ports, Site, run::Agent},
     ports::{
         clock::Clock,
         machine::{Machine, MachineError},
+        pieces::Pieces,
         snapshots::{Inspected, SnapshotError, Snapshots},
     },
 };
@@ -117,14 +125,13 @@ impl Host {
         turmoil::sim_elapsed().unwrap_or_default().as_millis()
     }
 
-    /// A snapshot of this machine's member; its size.
-    pub(crate) fn write_snapshot(&self, file: &Path) -> Result<u64, String> {
+    /// A snapshot of this machine's member, and its revision.
+    pub(crate) fn take_snapshot(&self) -> Result<(InMemory, u64), String> {
         let world = self.shared.lock();
         let member = world.machines[self.at].volume.member.as_ref();
         let member = member.ok_or("there is no member to take a snapshot of")?;
         let text = json!({ "revision": member.revision(), "keys": member.keys() }).to_string();
-        std::fs::write(file, &text).map_err(|error| error.to_string())?;
-        Ok(text.len() as u64)
+        Ok((InMemory::new(text.into_bytes()), member.revision()))
     }
 
     /// Waits, changes the machine, waits.
@@ -323,9 +330,15 @@ impl Snapshots for Host {
 
     async fn salvage(&self, file: &Path) -> Result<(), SnapshotError> {
         pause(150).await;
-        self.write_snapshot(file).map_err(SnapshotError::Failed)?;
+        let (taken, _) = self.take_snapshot().map_err(SnapshotError::Failed)?;
+        taken.write(file).map_err(SnapshotError::Failed)?;
         pause(150).await;
         Ok(())
+    }
+
+    async fn pieces(&self, file: &Path) -> Result<Box<dyn Pieces>, SnapshotError> {
+        let bytes = std::fs::read(file).map_err(|e| SnapshotError::Failed(e.to_string()))?;
+        Ok(Box::new(InMemory::new(bytes)))
     }
 
     fn scratch(&self) -> PathBuf {

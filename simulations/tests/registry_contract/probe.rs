@@ -6,6 +6,7 @@ use agent::{
     driver::conditions::{By, ProbeError, probe},
     ports::{
         object_store::{Moved, Object, ObjectStore, Put, StoreError},
+        pieces::Pieces,
         registry::{Item, ItemWrite, Registry},
     },
 };
@@ -53,8 +54,8 @@ impl ObjectStore for Careless {
             _ => self.inner.put_if_match(key, bytes, etag).await,
         }
     }
-    async fn upload(&self, key: &str, file: &Path) -> Result<Moved, StoreError> {
-        self.inner.upload(key, file).await
+    async fn upload(&self, key: &str, pieces: &mut dyn Pieces) -> Result<Moved, StoreError> {
+        self.inner.upload(key, pieces).await
     }
     async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError> {
         self.inner.copy(from, to).await

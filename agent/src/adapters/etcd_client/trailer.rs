@@ -1,9 +1,11 @@
 //! **trailer** — the SHA-256 that etcd appends to a snapshot, checked while it streams by.
 //!
-//! Comes from [`super`]: the pieces of `Maintenance.Snapshot`, cut anywhere. Goes back: the size,
-//! or why it is no whole snapshot. It is the only end-to-end guard that a bbolt file has
+//! Comes from [`super`]: the pieces of `Maintenance.Snapshot`, cut anywhere. Goes back: size and digest
+//! of it all, or why it is no whole snapshot. It is the only end-to-end guard that a bbolt file has
 //! (etcd.md 4.1), and gRPC ends a stream that was cut short without an error of its own.
 
+use crate::ports::object_store::Moved;
+use protocol::cluster::Digest;
 use sha2::{Digest as _, Sha256};
 
 /// Bytes of the digest at the end ([SRC] v3rpc/maintenance.go Snapshot).
@@ -22,22 +24,34 @@ pub(super) struct Trailed {
 impl Trailed {
     pub(super) fn take(&mut self, bytes: &[u8]) {
         self.size += bytes.len() as u64;
+        if let Some(body) = bytes.len().checked_sub(TRAILER) {
+            self.sha.update(&self.tail);
+            self.sha.update(&bytes[..body]);
+            self.tail = bytes[body..].to_vec();
+            return;
+        }
         self.tail.extend_from_slice(bytes);
         let body = self.tail.len().saturating_sub(TRAILER);
         self.sha.update(&self.tail[..body]);
         self.tail.drain(..body);
     }
 
-    /// Bytes, trailer included.
-    pub(super) fn finish(self) -> Result<u64, String> {
+    /// Size and digest of all that came, trailer included.
+    pub(super) fn moved(&self) -> Moved {
+        let sha256 = self.sha.clone().chain_update(&self.tail).finalize();
+        Moved { size: self.size, sha256: Digest(sha256.into()) }
+    }
+
+    /// Whether it was a whole snapshot.
+    pub(super) fn finish(&self) -> Result<(), String> {
         let size = self.size;
         if size <= TRAILER as u64 || size % PAGE != TRAILER as u64 {
             return Err(format!("{size} bytes are not whole pages and a SHA-256"));
         }
-        if self.sha.finalize().as_slice() != self.tail {
+        if self.sha.clone().finalize().as_slice() != self.tail {
             return Err(format!("the SHA-256 at the end of its {size} bytes does not match"));
         }
-        Ok(size)
+        Ok(())
     }
 }
 
@@ -52,16 +66,17 @@ mod tests {
         bytes
     }
 
-    fn verdict(bytes: &[u8], piece: usize) -> Result<u64, String> {
+    fn verdict(bytes: &[u8], piece: usize) -> Result<Moved, String> {
         let mut trailed = Trailed::default();
         bytes.chunks(piece).for_each(|part| trailed.take(part));
-        trailed.finish()
+        trailed.finish().map(|()| trailed.moved())
     }
 
     #[test]
     fn it_matches_however_the_stream_is_cut() {
         for piece in [1, 31, 32, 33, 500, 4096] {
-            assert_eq!(verdict(&snapshot(), piece), Ok(1056), "pieces of {piece}");
+            let whole = Moved { size: 1056, sha256: Digest::of(&snapshot()) };
+            assert_eq!(verdict(&snapshot(), piece), Ok(whole), "pieces of {piece}");
         }
     }
 
