@@ -5,7 +5,7 @@
 export PROTOC ?= $(shell command -v protoc || echo $(CURDIR)/target/tools/protoc/bin/protoc)
 export REQUORUM_ETCD_DIR ?= $(CURDIR)/target/tools/etcd/bin
 
-.PHONY: drill test prove proof tools build fmt install
+.PHONY: drill test prove proof bench-snapshots tools build fmt install
 
 # Loses a majority of a real cluster with its disks and watches it come back.
 drill: build
@@ -40,6 +40,10 @@ prove: tools proof
 # Explorer and simulator, optimised, with everything that asserts.
 proof:
 	cargo build --locked --profile proof -p simulations --no-default-features --bins
+
+# What a snapshot costs, beside the stream alone; a release build, on a machine that does nothing else.
+bench-snapshots: tools
+	cargo run --release --locked -p simulations --bin bench-snapshots
 
 DRILLS = quorum-lost one-member-lost all-disks-lost
 
