@@ -211,7 +211,7 @@ async fn a_killed_members_copy_holds_every_acknowledged_key() {
     leave_a_salvage_behind(&tools, &member.member_dir());
     let file = tools.scratch().join("salvaged.db");
     tools.salvage(&file).await.expect("salvaged");
-    assert_eq!(contents(&member.member_dir()), before, "the member itself is untouched");
+    assert_eq!(contents(&member.member_dir()), before, "S16: the member itself is untouched");
     let left: Vec<_> = fs::read_dir(tools.scratch()).expect("scratch").flatten().collect();
     assert_eq!(left.len(), 1, "nothing but the snapshot is left: {left:?}");
     let inspected = tools.inspect(&file).await.expect("a good snapshot");

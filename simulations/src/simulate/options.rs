@@ -73,7 +73,7 @@ pub enum Fault {
     Replace,
     /// An operator saves by hand.
     Save,
-    /// An operator attests a machine that is gone.
+    /// An operator attests a machine of which the cloud's API says that it is gone.
     Attest,
     /// An operator answers a parked attempt.
     Answer,
@@ -152,6 +152,8 @@ pub struct Rates {
     pub forged: u64,
     /// It takes very long.
     pub slow: u64,
+    /// The cloud's API says of a machine that it is gone, or that it lives, and that is not so.
+    pub cloud: u64,
 }
 
 /// Everything a run depends on.
@@ -205,6 +207,7 @@ impl Options {
             stale: rate(300),
             forged: rate(100),
             slow: rate(20),
+            cloud: 0,
         };
         let latency = (1, *rng.choice(&[5, 20, 100, 300]).unwrap_or(&20));
         let mode = if rng.u8(0..8) == 0 { Mode::Ask } else { Mode::Automatic };
@@ -221,6 +224,8 @@ impl Options {
         let faults = faults.into_iter().map(slower).collect();
         let spare = members - protocol::cluster::quorum(members);
         let lost_for_good = if rng.bool() { 0 } else { rng.usize(0..=spare) };
+        let lies = seed.is_multiple_of(2); // where it does not, more of what is attested is so
+        let rates = Rates { cloud: if lies { rng.u64(0..=500) } else { 0 }, ..rates };
         let drawn = Self {
             seed,
             members,
@@ -278,7 +283,7 @@ fn faults(rng: &mut fastrand::Rng, safety: u64) -> Vec<Planned> {
 
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rates { refused, lost, late, twice, torn, stale, forged, slow } = self.rates;
+        let Rates { refused, lost, late, twice, torn, stale, forged, slow, cloud } = self.rates;
         let (least, most) = self.latency;
         writeln!(
             f,
@@ -295,7 +300,8 @@ impl fmt::Display for Options {
         writeln!(
             f,
             "  stores, in thousandths: refused {refused}, answer lost {lost}, late {late}, twice {twice}, torn {torn}, \
-             stale list {stale}, forged votes {forged}, slow {slow}; half a call {least}-{most} ms; a write each {} ms",
+             stale list {stale}, forged votes {forged}, slow {slow}; the cloud lies {cloud}; half a call \
+             {least}-{most} ms; a write each {} ms",
             self.writes
         )?;
         if let Some(plot) = &self.plot {

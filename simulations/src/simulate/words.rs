@@ -1,5 +1,5 @@
-//! **words** — an operator who asks, pauses, attests and answers. What is attested is true
-//! (protocol.md A7): should the seat's machine have changed between the look and the word, the
+//! **words** — an operator who asks, pauses, attests and answers, by what the cloud's API says, which may
+//! be a lie. What is attested is true all the same (protocol.md A7): should the seat's machine live, the
 //! operator makes it true, by destroying it.
 
 use super::{Fault, Planned, Sim, Word, faults::Cure};
@@ -26,7 +26,7 @@ impl Sim {
             Fault::Replace => Word::Replace { slot, because: because() },
             Fault::Save => Word::Save,
             Fault::Attest => {
-                let gone = self.gone_for_good();
+                let gone = self.said_to_be_gone();
                 let Some(slot) = gone.get(planned.pick as usize % gone.len().max(1)) else {
                     return;
                 };
@@ -46,6 +46,13 @@ impl Sim {
         let records = self.records();
         let ctrl = records.ctrl.as_ref()?;
         matches!(ctrl.parked, Some(Parked::Approval(_))).then_some(ctrl.attempt)
+    }
+
+    /// Seats whose machine is gone, says the cloud: of some that live too, and not of all that are gone.
+    fn said_to_be_gone(&mut self) -> Vec<Slot> {
+        let (gone, lies) = (self.gone_for_good(), self.options.rates.cloud);
+        let seats: Vec<Slot> = self.policy.seats.iter().map(|seat| seat.slot).collect();
+        seats.into_iter().filter(|slot| gone.contains(slot) != self.chance(lies)).collect()
     }
 
     /// Seats whose machine is terminated: the one that ran the member of the present incarnation, or
