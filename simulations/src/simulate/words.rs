@@ -83,6 +83,10 @@ impl Sim {
             let name = self.machines[machine].instance.0.clone();
             self.say(&name, "is destroyed, as the operator said");
             self.destroy(machine);
+            // said before things stopped going wrong, and heard after: the loss is made good
+            if self.calm {
+                self.refill(machine);
+            }
         }
     }
 }
