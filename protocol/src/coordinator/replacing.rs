@@ -243,7 +243,10 @@ impl Scene<'_> {
         };
         // S18: etcd goes by what the learner acknowledged, also where its etcd has ended since
         if !self.runs(op.slot) {
-            let text = alloc::format!("{} is promoted when its etcd runs", self.name(op.slot));
+            let text = alloc::format!(
+                "{} is promoted when its etcd runs: `requorum explain` there says why it does not",
+                self.name(op.slot)
+            );
             return Step::wait(Code::ReplaceWaits, text);
         }
         Step::act(Effect::Promote(id), Code::Replacing, "promotes the learner once it is in sync")

@@ -107,7 +107,7 @@ impl Scene<'_> {
             )),
             Stage::CalledOff => refused(alloc::format!(
                 "the replacement of {name} is being called off already; `requorum status` says what it \
-                     waits for"
+                 waits for"
             )),
         }
     }
