@@ -25,16 +25,15 @@ pub struct LocalFile {
     file: File,
     path: PathBuf,
     buffer: Vec<u8>,
-    sha256: Sha256,
-    size: u64,
+    hashed: Hashed,
 }
 
 impl LocalFile {
     /// Opens a file. Errors are one sentence.
     pub async fn open(path: &Path) -> Result<Self, String> {
         let file = File::open(path).await.map_err(|error| unreadable(path, &error))?;
-        let (buffer, sha256) = (vec![0; PIECE], Sha256::new());
-        Ok(Self { file, path: path.to_owned(), buffer, sha256, size: 0 })
+        let (buffer, hashed) = (vec![0; PIECE], Hashed::default());
+        Ok(Self { file, path: path.to_owned(), buffer, hashed })
     }
 }
 
@@ -48,10 +47,27 @@ impl Pieces for LocalFile {
         let read = self.file.read(&mut self.buffer).await;
         let read = read.map_err(|error| unreadable(&self.path, &error))?;
         let piece = &self.buffer[..read];
-        self.sha256.update(piece);
-        self.size += read as u64;
+        self.hashed.take(piece);
         into.extend_from_slice(piece);
         Ok(read > 0)
+    }
+
+    fn moved(&self) -> Moved {
+        self.hashed.moved()
+    }
+}
+
+/// Bytes that passed by.
+#[derive(Debug, Default)]
+struct Hashed {
+    sha256: Sha256,
+    size: u64,
+}
+
+impl Hashed {
+    fn take(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        self.size += bytes.len() as u64;
     }
 
     fn moved(&self) -> Moved {
@@ -63,8 +79,7 @@ impl Pieces for LocalFile {
 #[derive(Debug, Default)]
 pub(super) struct Landing {
     file: Option<(BufWriter<File>, PathBuf)>,
-    sha256: Sha256,
-    size: u64,
+    hashed: Hashed,
 }
 
 impl Landing {
@@ -81,8 +96,7 @@ impl Landing {
     }
 
     pub(super) async fn take(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.sha256.update(bytes);
-        self.size += bytes.len() as u64;
+        self.hashed.take(bytes);
         let Some((file, path)) = &mut self.file else { return Ok(()) };
         file.write_all(bytes).await.map_err(|error| unwritable(path, &error))
     }
@@ -92,7 +106,7 @@ impl Landing {
         mut self,
         read: Result<(), StoreError>,
     ) -> Result<Moved, StoreError> {
-        let Some((file, path)) = &mut self.file else { return read.map(|()| self.moved()) };
+        let Some((file, path)) = &mut self.file else { return read.map(|()| self.hashed.moved()) };
         let flushed = match read {
             Ok(()) => file.flush().await.map_err(|error| unwritable(path, &error)),
             Err(error) => Err(error),
@@ -101,11 +115,7 @@ impl Landing {
             // Half a file would only be in the way; that it stays is no worse than the error itself.
             let _ = tokio::fs::remove_file(path).await;
         }
-        flushed.map(|()| self.moved())
-    }
-
-    fn moved(&self) -> Moved {
-        Moved { size: self.size, sha256: Digest(self.sha256.clone().finalize().into()) }
+        flushed.map(|()| self.hashed.moved())
     }
 }
 

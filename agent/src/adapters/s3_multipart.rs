@@ -21,9 +21,9 @@ use tokio::task::{JoinError, JoinSet};
 /// Bytes of a part (S3 wants at least 5 MiB but for the last). All but the last are equal, as some stores
 /// want it. 10,000 parts (S3 limit) are 80 GB: ten times what etcd is advised to hold.
 pub(super) const PART: usize = 8 << 20;
-/// Parts on their way at once; one more is being filled. One connection seldom carries more than
+/// Parts on their way at once, up or down; one more is being filled. One connection seldom carries more than
 /// 100 MB/s (etcd.md 2.1); all in all below 50 MB are held, whatever the size of the object.
-const IN_FLIGHT: usize = 4;
+pub(super) const IN_FLIGHT: usize = 4;
 /// Most parts of a copy (S3 limit).
 const PARTS_MAX: u64 = 10_000;
 /// Bytes of a part that the server itself copies (S3: at most 5 GiB).

@@ -7,15 +7,11 @@
 use super::{
     aws_errors::{meaning, status_and_code},
     local_file::Landing,
-    s3_multipart::{PART, Target, bulk},
+    s3_multipart::{IN_FLIGHT, PART, Target, bulk},
 };
 use crate::ports::object_store::StoreError;
 use std::{collections::VecDeque, future::Future, ops::Range};
 use tokio::task::JoinHandle;
-
-/// Ranges that are read at once or wait for their turn: below 50 MB, whatever the size of the object. Each
-/// is as long as a part was, and lies where one does (AWS: best practices, byte-range fetches).
-const IN_FLIGHT: usize = 4;
 
 /// A read that ends with whoever waits for it.
 struct Reading(JoinHandle<Result<Vec<u8>, StoreError>>);
@@ -27,7 +23,8 @@ impl Drop for Reading {
 }
 
 impl Target<'_> {
-    /// Reads all of version `etag`.
+    /// Reads all of version `etag`, in ranges as long as parts are (AWS: best practices, byte-range
+    /// fetches).
     pub(super) async fn read(
         &self,
         size: u64,

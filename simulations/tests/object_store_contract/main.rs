@@ -63,25 +63,19 @@ async fn client(url: &str, secret: &str) -> Clients {
 
 /// One test per part against a fresh embedded server.
 macro_rules! embedded {
+    (test $part:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $part() {
+            let embedded = super::Embedded::start().await;
+            super::$part(&embedded.store, embedded.scratch.path()).await;
+            assert_eq!(embedded.server.uploads(super::BUCKET), Vec::<String>::new());
+            embedded.server.stop().await;
+        }
+    };
     (also moto: $($part:ident),*; races: $($race:ident),* $(,)?) => {
         mod embedded {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $part() {
-                    let embedded = super::Embedded::start().await;
-                    super::$part(&embedded.store, embedded.scratch.path()).await;
-                    assert_eq!(embedded.server.uploads(super::BUCKET), Vec::<String>::new());
-                    embedded.server.stop().await;
-                }
-            )*
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $race() {
-                    let embedded = super::Embedded::start().await;
-                    super::$race(&embedded.store, embedded.scratch.path()).await;
-                    embedded.server.stop().await;
-                }
-            )*
+            $(embedded!(test $part);)*
+            $(embedded!(test $race);)*
         }
 
         /// All parts against one moto, which takes seconds to start; but for races: it looks and
