@@ -24,6 +24,7 @@ pub mod lease;
 mod closure;
 pub mod fence;
 pub mod manifest;
+pub mod pack;
 pub mod source;
 pub mod plan;
 pub mod change;

@@ -96,6 +96,30 @@ fn files() {
     assert_ne!(wire::plan_digest(&plan), wire::plan_digest(&records::minimal_plan()));
 }
 
+/// The index is one line, and the trailer is written out here as its layout says.
+#[test]
+fn packs() {
+    let cases = [
+        ("pack_v1_full.json", records::full_pack(), 301 * 4096 + 4095),
+        ("pack_v1_minimal.json", records::minimal_pack(), 0),
+    ];
+    for (name, pack, blocks) in cases {
+        let encoded = wire::encode_pack_tail(&pack);
+        let (index, trailer) = encoded.split_at(encoded.len() - wire::PACK_TRAILER);
+        let stored = golden(name, index);
+        assert_eq!(String::from_utf8_lossy(index), String::from_utf8_lossy(&stored), "{name}");
+        assert!(stored.starts_with(b"{\"v\":1,") && stored.ends_with(b"}\n"), "{name}");
+        let mut wanted = b"RQPACK1\n".to_vec();
+        wanted.extend((stored.len() as u64).to_le_bytes());
+        wanted.extend(u64::to_le_bytes(blocks));
+        wanted.extend(Digest::of(&stored).0);
+        assert_eq!(trailer, wanted, "{name}");
+        let trailer = wire::parse_pack_trailer(&wanted, blocks + encoded.len() as u64);
+        let trailer = trailer.expect("it is one");
+        assert_eq!(wire::parse_pack_index(&trailer, &stored), Ok(pack), "{name}");
+    }
+}
+
 #[test]
 fn rows() {
     row("ctrl_v1_full.json", &records::full_ctrl(), wire::encode_ctrl, wire::parse_ctrl);

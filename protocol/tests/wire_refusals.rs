@@ -5,7 +5,10 @@
 
 mod records;
 
-use protocol::wire::{self, WireError};
+use protocol::{
+    cluster::Digest,
+    wire::{self, WireError},
+};
 use serde_json::{Value, json};
 
 /// A record as JSON, and its reader, which answers with what an encoder makes of the record.
@@ -28,6 +31,22 @@ fn bytes(value: &Value) -> Vec<u8> {
 /// Rows come parsed from the lock table; what isn't a map can't come from there.
 fn map(bytes: &[u8]) -> serde_json::Map<String, Value> {
     serde_json::from_slice(bytes).unwrap_or_default()
+}
+
+/// A pack's index without the trailer behind it.
+fn index(mut tail: Vec<u8>) -> Value {
+    tail.truncate(tail.len() - wire::PACK_TRAILER);
+    value(&tail)
+}
+
+/// Reads an index behind a trailer that fits it, as only a forger's would.
+fn index_again(bytes: &[u8]) -> Result<Value, WireError> {
+    let trailer = wire::PackTrailer {
+        index_len: bytes.len() as u64,
+        blocks_len: records::full_pack().bytes(),
+        index_sha256: Digest::of(bytes),
+    };
+    wire::parse_pack_index(&trailer, bytes).map(|record| index(wire::encode_pack_tail(&record)))
 }
 
 fn subjects() -> Vec<Subject> {
@@ -60,6 +79,13 @@ fn subjects() -> Vec<Subject> {
             value(&wire::encode_plan(&records::full_plan())),
             value(&wire::encode_plan(&records::minimal_plan())),
             |bytes| wire::parse_plan(bytes).map(|record| value(&wire::encode_plan(&record))),
+        ),
+        subject(
+            "pack",
+            "v",
+            index(wire::encode_pack_tail(&records::full_pack())),
+            index(wire::encode_pack_tail(&records::minimal_pack())),
+            index_again,
         ),
         subject(
             "ctrl",

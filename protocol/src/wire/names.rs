@@ -58,6 +58,11 @@ impl Keys {
         format!("inc/{inc}/data/{save_id}.db")
     }
 
+    /// Below the cluster's prefix: an incremental snapshot's data. Its name tells it from a base's.
+    pub fn pack(inc: u64, save_id: &str) -> String {
+        format!("inc/{inc}/data/{save_id}.pack")
+    }
+
     /// Below the cluster's prefix: the plan that creates incarnation `inc_new`.
     pub fn plan(inc_new: u64, attempt: u64, epoch: u64, digest: &Digest) -> String {
         format!("inc/{inc_new}/plan/{attempt}-{epoch}-{}.json", digest.short())
@@ -169,6 +174,7 @@ mod tests {
         assert_eq!(Keys::exported_snapshot("a/b"), "a/b/exported/etcd-snapshots/snapshot.db");
         assert_eq!(keys.vote(Slot(2)), "a/b/u1/votes/2.json");
         assert_eq!(keys.under(&Keys::data(3, "s")), "a/b/u1/inc/3/data/s.db");
+        assert_eq!(keys.under(&Keys::pack(3, "s")), "a/b/u1/inc/3/data/s.pack");
         let plan = Keys::plan(4, 7, 9, &Digest::of(b""));
         assert_eq!(plan, "inc/4/plan/7-9-e3b0c44298fc.json");
         assert_eq!(keys.strip(&keys.under(&plan)), Some(plan.as_str()));

@@ -8,6 +8,7 @@ use protocol::{
     effect::Founding,
     manifest::{Manifest, Reason},
     observation::{Check, InAttempt, LogSummary, Ran},
+    pack::{BLOCK, Pack, Run},
     plan::Plan,
     registry::{
         Approval, Attest, Ctrl, Evidence, Fence, Lease, Operation, Owner, Parked, Phase, Pin,
@@ -229,6 +230,24 @@ pub(crate) fn minimal_ctrl() -> Ctrl {
         op_id: text("op-1"),
         ..full_ctrl()
     }
+}
+
+/// A pack of the largest file, with its first block and its last, which is short by one byte.
+pub(crate) fn full_pack() -> Pack {
+    let last = LARGE / BLOCK as u64;
+    let run = |first, count| Run { first, count };
+    Pack {
+        before: Pin { key: text("inc/1/data/s1.pack"), sha256: digest("before") },
+        size: LARGE,
+        sha256: digest("after"),
+        blocks_sha256: digest("blocks"),
+        runs: vec![run(0, 1), run(17, 300), run(last, 1)],
+    }
+}
+
+/// A pack that only cuts the file off.
+pub(crate) fn minimal_pack() -> Pack {
+    Pack { size: 32, runs: Vec::new(), ..full_pack() }
 }
 
 /// A seat with every field.
