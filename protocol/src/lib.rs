@@ -25,6 +25,7 @@ mod closure;
 pub mod fence;
 pub mod manifest;
 pub mod pack;
+pub mod retention;
 pub mod source;
 pub mod plan;
 pub mod change;
