@@ -9,6 +9,7 @@ pub mod env_file;
 pub mod flags;
 mod sources;
 mod names;
+pub(crate) mod snapshots;
 
 pub use sources::{ENV_FILE, environment};
 
@@ -47,8 +48,11 @@ pub struct Settings {
     pub etcd_args: Vec<String>,
     /// `REQUORUM_INSTANCE`, default `/etc/machine-id`.
     pub instance: Instance,
-    /// `REQUORUM_TIMERS`: `production` (default) or `quick`.
+    /// `REQUORUM_TIMERS`: `production` (default) or `quick`. In them `REQUORUM_SNAPSHOT_INTERVAL`,
+    /// `REQUORUM_SNAPSHOT_EXPORT_INTERVAL` and `REQUORUM_SNAPSHOT_PEER_CHECK`, where they are set.
     pub timers: Timers,
+    /// `REQUORUM_SNAPSHOT_FORMAT`: `incremental` (default) or `full`.
+    pub incremental: bool,
     /// `REQUORUM_MODE`: `automatic` (default), `ask`, `off`.
     pub mode: Mode,
     /// `REQUORUM_THRESHOLD`: `quorum` (default), `1/N`.
@@ -97,7 +101,8 @@ pub fn settle(env: &Environment) -> Result<Settings, Problem> {
             .map(ToOwned::to_owned)
             .collect(),
         instance: instance(env)?,
-        timers: timers(env)?,
+        timers: snapshots::timed(env, timers(env)?)?,
+        incremental: snapshots::incremental(env)?,
         mode: mode(env)?,
         threshold: threshold(env)?,
         min_members: number(env, "REQUORUM_MIN_MEMBERS", 1..=seats.len() as u64)?

@@ -4,12 +4,18 @@
 //! is used, so NO_COLOR and pipes need no exception.
 #![expect(clippy::print_stdout, reason = "this is where printing is done")]
 
+mod snapshots;
+
+pub use snapshots::{listing_text, parts_text, pruned_text, rehearsal_text, rehearsed_text};
+
 use crate::{
     exit::Problem,
     local::{
         Saved, Told,
         check::{Check, Looked},
         documents::{Member, Status},
+        rehearsed::Rehearsal,
+        snapshots::{Listing, Parts, Pruned},
     },
 };
 use std::fmt::Write as _;
@@ -63,15 +69,25 @@ pub fn told(told: &Told, output: Output) {
 /// A snapshot that was saved and verified.
 pub fn saved(saved: &Saved, output: Output) {
     match output {
-        Output::Table => println!(
-            "saved and verified: revision {}, {} bytes, sha256 {}\n  {}",
-            saved.revision,
-            saved.size,
-            saved.sha256.get(..12).unwrap_or(&saved.sha256),
-            saved.key
-        ),
+        Output::Table => println!("{}", saved_text(saved)),
         Output::Json => println!("{}", json_text(saved)),
     }
+}
+
+/// `save` as text.
+pub fn saved_text(saved: &Saved) -> String {
+    let Saved { revision, size, key, .. } = saved;
+    let sha256 = saved.sha256.get(..12).unwrap_or(&saved.sha256);
+    let mut text =
+        format!("saved and verified: revision {revision}, {size} bytes, sha256 {sha256}\n  {key}");
+    if let Some(doubt) = &saved.doubt {
+        let _ = write!(
+            text,
+            "\n  it is doubtful ({doubt}): no restore chooses it by itself and snapshot.db stays as it was; \
+             if it is right: requorum snapshot adopt {key} --force {doubt} --because TEXT"
+        );
+    }
+    text
 }
 
 /// One look at etcd itself.
@@ -95,6 +111,38 @@ pub fn explain(status: &Status, output: Output) {
     match output {
         Output::Table => println!("{}", explain_text(status)),
         Output::Json => println!("{}", json_text(status)),
+    }
+}
+
+/// What snapshots there are.
+pub fn listing(listing: &Listing, output: Output) {
+    match output {
+        Output::Table => println!("{}", listing_text(listing)),
+        Output::Json => println!("{}", json_text(listing)),
+    }
+}
+
+/// One snapshot and what it is made of.
+pub fn parts(parts: &Parts, output: Output) {
+    match output {
+        Output::Table => println!("{}", parts_text(parts)),
+        Output::Json => println!("{}", json_text(parts)),
+    }
+}
+
+/// What became of the snapshots.
+pub fn pruned(pruned: &Pruned, output: Output) {
+    match output {
+        Output::Table => println!("{}", pruned_text(pruned)),
+        Output::Json => println!("{}", json_text(pruned)),
+    }
+}
+
+/// What a rehearsal showed.
+pub fn rehearsal(rehearsal: &Rehearsal, output: Output) {
+    match output {
+        Output::Table => println!("{}", rehearsal_text(rehearsal)),
+        Output::Json => println!("{}", json_text(rehearsal)),
     }
 }
 
@@ -206,6 +254,9 @@ pub fn status_text(status: &Status) -> String {
     }
     if let Some(snapshot) = &status.newest_snapshot {
         let _ = write!(text, "\n  snapshot  revision {}  {}", snapshot.revision, snapshot.key);
+    }
+    if let Some(rehearsed) = &status.rehearsed {
+        let _ = write!(text, "\n  rehearsed {}", rehearsed_text(rehearsed));
     }
     for missing in &status.missing {
         let _ = write!(text, "\n  missing   {missing}");

@@ -35,7 +35,7 @@ async fn bad_askers_get_a_sentence_and_the_next_one_is_served() {
     let socket = dir.path().join("agent.sock");
     let (asks, mut asked) = mpsc::channel(1);
     let listener = server::bind(&socket).expect("bound");
-    tokio::spawn(server::serve(listener, asks, Vec::new()));
+    tokio::spawn(server::serve(listener, asks, Vec::new(), "/nonexistent".into()));
     for bytes in [&b"{}\n"[..], b"\xff\xfe\n", b"", b"{\"request\":\"status\"}", b"[1,2]\n"] {
         let told = raw(&socket, bytes).await;
         assert!(!told.accepted && told.code == "BAD_REQUEST", "{bytes:?}: {told:?}");
@@ -61,7 +61,12 @@ async fn a_line_without_end_is_cut_off() {
     let dir = tempfile::tempdir().expect("a scratch directory");
     let socket = dir.path().join("agent.sock");
     let (asks, _asked) = mpsc::channel(1);
-    tokio::spawn(server::serve(server::bind(&socket).expect("bound"), asks, Vec::new()));
+    tokio::spawn(server::serve(
+        server::bind(&socket).expect("bound"),
+        asks,
+        Vec::new(),
+        "/nonexistent".into(),
+    ));
     let told = raw(&socket, &vec![b' '; 64 * 1024]).await;
     assert_eq!(told.code, "BAD_REQUEST");
 }
@@ -71,7 +76,12 @@ async fn an_agent_that_ends_says_so() {
     let dir = tempfile::tempdir().expect("a scratch directory");
     let socket = dir.path().join("agent.sock");
     let (asks, asked) = mpsc::channel(1);
-    tokio::spawn(server::serve(server::bind(&socket).expect("bound"), asks, Vec::new()));
+    tokio::spawn(server::serve(
+        server::bind(&socket).expect("bound"),
+        asks,
+        Vec::new(),
+        "/nonexistent".into(),
+    ));
     drop(asked);
     let told: Told = client::ask(&socket, &Request::Abort).await.expect("answered");
     assert_eq!(told.code, "ENDING");

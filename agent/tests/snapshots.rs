@@ -1,10 +1,12 @@
-//! **snapshots** — etcd's own tools on real snapshots: inspected, restored, salvaged.
+//! **snapshots** — etcd's own tools on real snapshots: inspected, restored, salvaged, rehearsed.
 
 mod common;
+#[path = "snapshots/rehearsal.rs"]
+mod rehearsal;
 
 use agent::{
     adapters::{etcdutl::Etcdutl, wal_log},
-    ports::snapshots::{SnapshotError, Snapshots},
+    ports::snapshots::{Proven, SnapshotError, Snapshots},
 };
 use common::{Cluster, etcd_dir, etcdctl, etcdctl_ok, free_port, number, wait_for};
 use protocol::{
@@ -113,8 +115,8 @@ async fn restored_members_have_the_plans_identity_and_the_bumped_content() {
     for (place, (seat, member)) in places.iter().zip(plan.seats.iter().zip(plan.members())) {
         let half = place.data().join(".requorum/new").join(digest.short());
         fs::create_dir_all(half.join("work/member/snap")).expect("what a crash left");
-        place.tools().restore(&file, &seat.name, &plan, digest).await.expect("restored");
-        place.tools().restore(&file, &seat.name, &plan, digest).await.expect("it is done");
+        place.tools().restore(&proven(&file), &seat.name, &plan, digest).await.expect("restored");
+        place.tools().restore(&proven(&file), &seat.name, &plan, digest).await.expect("it is done");
         let head = wal_log::head(&half.join("member")).expect("a log");
         assert_eq!((head.cluster_id, head.member_id), (plan.cluster_id(), member.id));
         agent::adapters::swap::Swap::new(&place.data(), &digest.short(), 2, 1)
@@ -136,6 +138,16 @@ async fn restored_members_have_the_plans_identity_and_the_bumped_content() {
     }
 }
 
+fn digest_of(file: &Path) -> Digest {
+    Digest::of(&fs::read(file).expect("a file"))
+}
+
+/// The file as whoever downloaded it hands it on.
+fn proven(file: &Path) -> Proven {
+    let digest = digest_of(file);
+    Proven::new(file, &digest, &digest).expect("it is what it is")
+}
+
 fn start(place: &Place, seat: &Seat) -> common::Guard {
     let child = Command::new(etcd_dir().join("etcd"))
         .args(["--name", &seat.name, "--data-dir"])
@@ -155,16 +167,20 @@ fn start(place: &Place, seat: &Seat) -> common::Guard {
 async fn a_damaged_snapshot_is_not_restored() {
     let cluster = Cluster::start(1, &[]);
     let file = snapshot(&cluster);
+    let sound = digest_of(&file);
     let mut bytes = fs::read(&file).expect("the snapshot");
     let inside = bytes.windows(100).position(|window| window == [b'v'; 100]).expect("the value");
     bytes[inside] ^= 1;
     fs::write(&file, bytes).expect("a bent snapshot");
     let (place, plan, digest) = (Place::new(), plan(1, 0), Digest::of(b"plan"));
-    let refused = place.tools().restore(&file, "s0", &plan, digest).await;
+    assert_eq!(Proven::new(&file, &digest_of(&file), &sound), None, "it is not what it should be");
+    // what was proven and can't be restored all the same leaves nothing that looks restored
+    fs::write(&file, &fs::read(&file).expect("the snapshot")[..5_000]).expect("a stump");
+    let refused = place.tools().restore(&proven(&file), "s0", &plan, digest).await;
     assert!(matches!(refused, Err(SnapshotError::Bad(_))), "{refused:?}");
     let dir = place.data().join(".requorum/new").join(digest.short());
     assert!(!dir.join("complete").exists());
-    let nobody = place.tools().restore(&file, "nobody", &plan, digest).await;
+    let nobody = place.tools().restore(&proven(&file), "nobody", &plan, digest).await;
     assert!(matches!(nobody, Err(SnapshotError::Failed(_))), "{nobody:?}");
 }
 
@@ -174,14 +190,14 @@ async fn an_old_or_absent_tool_is_named() {
     let file = snapshot(&cluster);
     let (place, plan, digest) = (Place::new(), plan(1, 0), Digest::of(b"plan"));
     let tools = Etcdutl::new(place.root.path(), place.data());
-    let absent = tools.restore(&file, "s0", &plan, digest).await;
+    let absent = tools.restore(&proven(&file), "s0", &plan, digest).await;
     assert!(matches!(&absent, Err(SnapshotError::Failed(why)) if why.contains("can't be run")));
     let script = "#!/bin/sh\necho 'etcdutl version: 3.5.9'\n";
     let tool = place.root.path().join("etcdutl");
     fs::write(&tool, script).expect("an old tool");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(&tool, mode).expect("executable");
-    let old = tools.restore(&file, "s0", &plan, digest).await;
+    let old = tools.restore(&proven(&file), "s0", &plan, digest).await;
     assert!(matches!(&old, Err(SnapshotError::Failed(why)) if why.contains("3.5.10")), "{old:?}");
 }
 
@@ -218,7 +234,7 @@ async fn a_killed_members_copy_holds_every_acknowledged_key() {
     assert!(inspected.trailer_matches);
 
     let (place, plan, digest) = (Place::new(), plan(1, 0), Digest::of(b"plan"));
-    place.tools().restore(&file, "s0", &plan, digest).await.expect("restored");
+    place.tools().restore(&proven(&file), "s0", &plan, digest).await.expect("restored");
     agent::adapters::swap::Swap::new(&place.data(), &digest.short(), 2, 1).finish().expect("in");
     let seat = &plan.seats[0];
     let _running = start(&place, seat);

@@ -17,7 +17,7 @@ use crate::{
     plan::Plan,
     registry::{
         Change, Ctrl, Guard, Lease, Owner, Parked, Phase, Pin, RecordChange, Records, Row, Salvage,
-        Scalar, SlotRecord,
+        Saver, Scalar, SlotRecord,
     },
 };
 use alloc::{borrow::ToOwned, boxed::Box, string::String, vec, vec::Vec};
@@ -279,6 +279,16 @@ pub fn replan(ctrl: &Ctrl, plan: &Plan, pin: &Pin) -> Change {
 /// The next stage of a membership operation.
 pub fn operation(ctrl: &Ctrl, after: Ctrl) -> Change {
     by_leader("membership", ctrl, vec![phase_is(ctrl.phase), unpaused()], after)
+}
+
+/// Claims the next turn to save, if nobody else did since it was read.
+pub fn save_turn(before: Option<&Saver>, after: Saver) -> Change {
+    let guard = match before {
+        None => Guard::Absent("rvn"),
+        Some(saver) => text("rvn", &saver.rvn),
+    };
+    let record = Box::new(RecordChange::Save { before: before.cloned(), after });
+    Change { name: "save turn", guard, record, checks: Vec::new() }
 }
 
 /// The operator's word: one field, no epoch.

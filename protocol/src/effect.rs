@@ -6,7 +6,7 @@
 //! number of its own.
 
 use crate::{
-    cluster::{ClusterId, Member, MemberId},
+    cluster::{ClusterId, Digest, Member, MemberId},
     manifest::Reason,
     observation::{InAttempt, Ran},
     plan::Plan,
@@ -81,7 +81,7 @@ pub enum Effect {
         /// The plan, already restored here.
         plan: Box<Plan>,
         /// Its digest.
-        digest: crate::cluster::Digest,
+        digest: Digest,
         /// The incarnation that is moved aside.
         old_inc: u64,
     },
@@ -100,14 +100,9 @@ pub enum Effect {
     /// Write the plan once; answers with its pin.
     PutPlan(Box<Plan>),
     /// Download, verify and restore the plan's source into `.requorum/new/<plan>`.
-    Restore(Box<Plan>, crate::cluster::Digest),
+    Restore(Box<Plan>, Digest),
     /// Take a verified snapshot from the live member and publish its manifest.
-    Save {
-        /// What for.
-        reason: Reason,
-        /// The incarnation it belongs to.
-        inc: u64,
-    },
+    Save(Box<Save>),
     /// Take a verified snapshot from a copy of the stopped member's data.
     SalvageCopy {
         /// The incarnation it belongs to.
@@ -136,6 +131,41 @@ pub enum Effect {
     Promote(MemberId),
     /// Disarm NOSPACE alarms left over from the old incarnation.
     DisarmNoSpace,
+}
+
+/// What is saved, and what it is held against (see [`guards`](crate::guards)).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Save {
+    /// What for.
+    pub reason: Reason,
+    /// The incarnation it belongs to.
+    pub inc: u64,
+    /// The chain that it may continue; `None`: a whole file. A chain that the driver does not know
+    /// begins with a whole file.
+    pub chain: Option<String>,
+    /// Whether the old URI's `snapshot.db` becomes this one, unless it is doubtful.
+    pub export: bool,
+    /// Client URLs of the members that are asked for their content at the same revision.
+    pub peers: Vec<String>,
+    /// Live keys of what the incarnation was restored from.
+    pub source_keys: Option<u64>,
+    /// Snapshots an operator answers for.
+    pub adopted: Vec<Digest>,
+}
+
+impl Save {
+    /// A whole file, held against nothing but the manifests before it.
+    pub const fn whole(reason: Reason, inc: u64) -> Self {
+        Self {
+            reason,
+            inc,
+            chain: None,
+            export: false,
+            peers: Vec::new(),
+            source_keys: None,
+            adopted: Vec::new(),
+        }
+    }
 }
 
 /// How etcd is started.
@@ -236,7 +266,7 @@ impl Effect {
             Self::FetchPlan(_) => "fetch plan",
             Self::PutPlan(_) => "put plan",
             Self::Restore(..) => "restore",
-            Self::Save { .. } => "save",
+            Self::Save(_) => "save",
             Self::SalvageCopy { .. } => "salvage",
             Self::ReadCatalogue { .. } => "read catalogue",
             Self::Verify(_) => "verify",
@@ -270,7 +300,7 @@ impl Effect {
             Self::FetchPlan(_)
             | Self::PutPlan(_)
             | Self::Restore(..)
-            | Self::Save { .. }
+            | Self::Save(_)
             | Self::SalvageCopy { .. }
             | Self::ReadCatalogue { .. }
             | Self::Verify(_) => Lane::Data,

@@ -4,7 +4,7 @@
 //! that occupies its lane; an error says only what is known, never what is guessed.
 
 use crate::{
-    cluster::{MemberId, Slot},
+    cluster::{Digest, MemberId, Slot},
     effect::{Lane, Listed},
     manifest::Manifest,
     observation::{LogSummary, Look},
@@ -125,6 +125,13 @@ pub enum Command {
     },
     /// Save a snapshot now.
     Save,
+    /// "This snapshot may be restored": one that is doubtful, or not of this cluster.
+    Adopt {
+        /// Its digest.
+        sha256: Digest,
+        /// Why.
+        because: String,
+    },
     /// Begin nothing until resumed.
     Pause {
         /// Why.

@@ -90,6 +90,8 @@ pub enum Code {
     MinMembers,
     /// Nothing to restore from.
     NoSnapshot,
+    /// A newer snapshot is whole and doubtful: an operator answers for it, or for doing without it.
+    DoubtfulSnapshot,
     /// A survivor's data is being saved first.
     Salvaging,
     /// A snapshot is being taken.
@@ -126,6 +128,7 @@ impl Code {
             Self::ApprovalNeeded
                 | Self::BucketLost
                 | Self::Foreign
+                | Self::DoubtfulSnapshot
                 | Self::MembershipDrift
                 | Self::MinMembers
                 | Self::NoSeat
@@ -176,6 +179,7 @@ impl Code {
             Self::ApprovalNeeded => "APPROVAL_NEEDED",
             Self::MinMembers => "MIN_MEMBERS",
             Self::NoSnapshot => "NO_SNAPSHOT",
+            Self::DoubtfulSnapshot => "DOUBTFUL_SNAPSHOT",
             Self::Salvaging => "SALVAGING",
             Self::Saving => "SAVING",
             Self::Restoring => "RESTORING",

@@ -256,7 +256,7 @@ mod tests {
 
     fn of(slots: Vec<(Slot, SlotRecord)>) -> Standing {
         let ctrl = promoting();
-        standing(&ctrl, &Records { ctrl: Some(ctrl.clone()), slots })
+        standing(&ctrl, &Records { ctrl: Some(ctrl.clone()), slots, ..Records::default() })
     }
 
     #[test]
@@ -305,7 +305,7 @@ mod tests {
             let slots =
                 vec![fenced(A, Evidence::Consent, Some(a)), fenced(B, Evidence::Consent, Some(b))];
             let ctrl = Ctrl { members: vec![A, B, C], intent: None, op: None, ..promoting() };
-            let records = Records { ctrl: Some(ctrl.clone()), slots };
+            let records = Records { ctrl: Some(ctrl.clone()), slots, ..Records::default() };
             best_log(&ctrl, &records, &[A.slot, B.slot]).map(|(slot, _)| slot)
         };
         let known = |commit, config| LogSummary { last_index: 12, commit, ..log(&[config]) };

@@ -24,6 +24,7 @@ pub mod lease;
 mod closure;
 pub mod fence;
 pub mod manifest;
+pub mod guards;
 pub mod pack;
 pub mod retention;
 pub mod source;

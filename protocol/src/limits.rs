@@ -25,6 +25,14 @@ pub const REFUSALS: u32 = 3;
 pub const STARTS_IN_VAIN: u32 = 5;
 /// Failures in a row after which a leader lets another try.
 pub const FAILURES_OF_A_LEADER: u32 = 5;
+/// Periods in which the saver's turn may stand still before another member takes it over: it may have
+/// missed one, and a save may take longer than a period.
+pub const TURNS_MISSED: u64 = 3;
+/// A save takes at most one part in this many of the time: a file that streams for longer than a third of
+/// the period is saved less often (etcd.md 7: a stream keeps a core of etcd's machine busy).
+pub const SAVE_SHARE: u64 = 3;
+/// Longest time between two saves by the clock, however long one takes: it may have been held up once.
+pub const SAVE_PERIOD_MAX: Span = Span::seconds(1800);
 /// Most older snapshots that a plan lists as the next candidates.
 pub const FALLBACKS_MAX: usize = 4;
 
@@ -67,6 +75,10 @@ pub struct Timers {
     pub replace: Span,
     /// How often a snapshot is taken while all is well; zero: never by itself.
     pub snapshot: Span,
+    /// How often a save asks the other members whether they hold the same.
+    pub peer_check: Span,
+    /// How often a save renews the plain `snapshot.db` at its old URI.
+    pub export: Span,
     /// How long the stores are tried before a member starts on its own record (boot rule 2).
     pub alone: Span,
     /// How often the recorded members are compared with etcd's own list (protocol.md 1.4).
@@ -92,6 +104,8 @@ impl Timers {
         recover: Span::seconds(60),
         replace: Span::seconds(600),
         snapshot: Span::seconds(60),
+        peer_check: Span::seconds(600),
+        export: Span::seconds(900),
         alone: Span::seconds(30),
         reconcile: Span::seconds(60),
     };
@@ -114,6 +128,8 @@ impl Timers {
         recover: Span::seconds(5),
         replace: Span::seconds(4),
         snapshot: Span::seconds(10),
+        peer_check: Span::seconds(20),
+        export: Span::seconds(30),
         alone: Span(3_000),
         reconcile: Span::seconds(5),
     };

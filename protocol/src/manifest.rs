@@ -7,7 +7,7 @@ use crate::{
     cluster::{ClusterId, Digest, Slot},
     observation::Check,
 };
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 
 /// One verified snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +40,16 @@ pub struct Manifest {
     pub etcd_version: String,
     /// What it was taken for.
     pub reason: Reason,
+    /// Keys of the data that `data` is laid over, the chain's base first; none: it is a whole file.
+    pub needs: Vec<String>,
+    /// etcd's compact revision when `check` was made: HashKV compares only where both are equal
+    /// (etcd.md 8).
+    pub compact: Option<u64>,
+    /// Why it is not chosen by itself.
+    pub doubt: Option<Doubt>,
+    /// Seconds since 1970 by the saver's clock, for eyes and for retention; no decision that can
+    /// lose data is built on it.
+    pub taken: Option<u64>,
 }
 
 /// What a snapshot was taken for.
@@ -57,6 +67,36 @@ pub enum Reason {
     Opened,
     /// What a rollback is about to leave behind.
     BeforeRollback,
+    /// An operator brought it: another cluster's, or another tool's.
+    Adopted,
+}
+
+/// What is wrong with a snapshot that is whole: it is kept, and waits for an operator's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Doubt {
+    /// It holds no key, and the one before did.
+    Empty,
+    /// More than half of the keys are gone since the one before.
+    Shrunk,
+    /// Its revision is lower than that of the one before.
+    Rewound,
+    /// Another member holds something else at the same revision.
+    Differs,
+    /// etcd says that the data is corrupt.
+    Corrupt,
+}
+
+impl Doubt {
+    /// What it says, for whoever is asked to overrule it.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Empty => "it holds no key, and the one before did",
+            Self::Shrunk => "more than half of the keys are gone since the one before",
+            Self::Rewound => "its revision is lower than that of the one before",
+            Self::Differs => "another member held something else at the same revision",
+            Self::Corrupt => "etcd reported that its data is corrupt",
+        }
+    }
 }
 
 impl Manifest {

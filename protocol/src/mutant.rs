@@ -77,6 +77,7 @@ mutants! {
     CountedOnly "counted-only" "a fence that lands between the count and the commit is thrown away",
     ClosureOff "closure-off" "only the recorded configuration must be blocked",
     FixedBump "fixed-bump" "every restore adds the same bump",
+    DoubtIgnored "doubt-ignored" "a doubtful snapshot is restored unasked",
     OldestSource "oldest-source" "the oldest snapshot is restored",
     RaftOrder "raft-order" "the longest log is salvaged, not the one that knows most to be committed",
     StaleListTrusted "stale-list-trusted" "a catalogue that lacked a snapshot once is not read again",

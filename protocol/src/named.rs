@@ -7,7 +7,7 @@
 //! asks for a name when a variant is added. A name, once released, never changes its meaning.
 
 use crate::{
-    manifest::Reason,
+    manifest::{Doubt, Reason},
     registry::{Evidence, Parked, Phase, Stage, Why},
     vote::Health,
 };
@@ -63,6 +63,7 @@ names!(Parked {
     Approval(Why::Loss) = "approval-loss",
     Approval(Why::Salvage) = "approval-salvage",
     Approval(Why::Ask) = "approval-ask",
+    Approval(Why::Doubt) = "approval-doubt",
     MinMembers = "min-members",
 });
 
@@ -90,6 +91,15 @@ names!(Reason {
     Salvage = "salvage",
     Opened = "opened",
     BeforeRollback = "before-rollback",
+    Adopted = "adopted",
+});
+
+names!(Doubt {
+    Empty = "empty",
+    Shrunk = "shrunk",
+    Rewound = "rewound",
+    Differs = "differs",
+    Corrupt = "corrupt",
 });
 
 #[cfg(test)]
@@ -110,6 +120,6 @@ mod tests {
 
     #[test]
     fn every_name_reads_back() {
-        reads_back!(Phase, Stage, Parked, Evidence, Health, Reason);
+        reads_back!(Phase, Stage, Parked, Evidence, Health, Reason, Doubt);
     }
 }

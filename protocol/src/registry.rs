@@ -7,7 +7,7 @@ mod conditional;
 mod records;
 
 pub use conditional::{Change, Guard, RecordChange, Row, Scalar, Written};
-pub use records::Records;
+pub use records::{Records, Saver};
 
 use crate::{
     cluster::{ClusterId, Digest, Instance, Member, MemberId, Nonce, Seat, Slot},
@@ -89,6 +89,8 @@ pub struct Ctrl {
     pub parked: Option<Parked>,
     /// The operator's consents: to each of what the attempt was parked for.
     pub approved: Vec<Approval>,
+    /// Snapshots that an operator answers for: foreign ones, and doubtful ones of our own.
+    pub adopted: Vec<Digest>,
     /// Tag of the write that made this version.
     pub op_id: String,
 }
@@ -213,6 +215,8 @@ pub enum Why {
     Salvage,
     /// The policy is to ask first.
     Ask,
+    /// A newer snapshot is there, and it is doubtful.
+    Doubt,
 }
 
 /// An operator's consent: to one reason of one attempt, about one survivor, and to no other.
@@ -361,6 +365,7 @@ impl Ctrl {
             aborts: 0,
             parked: None,
             approved: Vec::new(),
+            adopted: Vec::new(),
             op_id: String::new(),
         }
     }

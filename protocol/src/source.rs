@@ -7,8 +7,9 @@
 //! first and the salvage is one more snapshot (protocol.md 1.8, Recovery source).
 
 use crate::{
+    guards,
     limits::{BUMP_MIN, FALLBACKS_MAX, REVISION_END},
-    manifest::Manifest,
+    manifest::{Manifest, Reason},
     mutant::{self, Mutant},
     registry::{Ctrl, Pin, Source},
 };
@@ -37,6 +38,11 @@ pub fn held<'a>(
     of_this_incarnation(ctrl, catalogue, bad)
         .into_iter()
         .find(|manifest| manifest.applied >= commit)
+}
+
+/// What a restore would choose now, if nobody names another and nothing is known to be bad.
+pub fn newest<'a>(ctrl: &Ctrl, catalogue: &'a [Manifest]) -> Option<&'a Manifest> {
+    of_this_incarnation(ctrl, catalogue, &[]).into_iter().next()
 }
 
 /// Chooses among the manifests of this incarnation, without those found bad.
@@ -85,7 +91,9 @@ fn of_this_incarnation<'a>(
     usable
 }
 
-/// The snapshots of incarnation `inc` that are not known to be bad, the newest first.
+/// The snapshots of incarnation `inc` that are not known to be bad and that nobody doubts, or an operator
+/// answers for; the newest first. What an operator brought comes last: its revisions are another
+/// cluster's, and compare with none of ours.
 fn newest_first<'a>(
     ctrl: &Ctrl,
     inc: u64,
@@ -94,7 +102,9 @@ fn newest_first<'a>(
 ) -> Vec<&'a Manifest> {
     let is_usable = |manifest: &&Manifest| {
         let ours = manifest.uid == ctrl.uid && manifest.inc == inc;
-        ours && manifest.revision <= REVISION_END && !bad.contains(&manifest.sha256)
+        let sound = manifest.revision <= REVISION_END && !bad.contains(&manifest.sha256);
+        let trusted = guards::is_trusted(manifest, &ctrl.adopted);
+        ours && sound && (trusted || mutant::is(Mutant::DoubtIgnored))
     };
     let mut usable: Vec<&Manifest> = catalogue.iter().filter(is_usable).collect();
     if mutant::is(Mutant::OldestSource) {
@@ -102,7 +112,10 @@ fn newest_first<'a>(
         return usable;
     }
     usable.sort_by(|one, other| {
-        let key = |manifest: &Manifest| (manifest.revision, manifest.applied, manifest.sha256);
+        let key = |manifest: &Manifest| {
+            let of_its_own = manifest.reason != Reason::Adopted;
+            (of_its_own, manifest.revision, manifest.applied, manifest.sha256)
+        };
         key(other).cmp(&key(one))
     });
     usable

@@ -366,7 +366,7 @@ mod tests {
         let phase = Phase::Healing;
         let seated = Ctrl::seated("uid".into(), seats);
         let ctrl = Ctrl { inc: 1, opened: true, phase, members, ..seated };
-        let records = Records { ctrl: None, slots: Vec::new() };
+        let records = Records::default();
         let mut book = Book::default();
         for second in 0..=30 {
             let votes = [vote(0, second, Health::NoQuorum), vote(1, second, Health::NoQuorum)];

@@ -96,7 +96,9 @@ fn records(ctrl: Ctrl, ran: Option<Ran>) -> Outcome {
     let owner =
         Owner { instance: Instance("a1".into()), nonce: Nonce("a1-1".into()), rvn: String::new() };
     let mine = SlotRecord { gen_: 1, owner: Some(owner), ran, ..SlotRecord::default() };
-    Outcome::Records(Records { ctrl: Some(ctrl), slots: vec![(Slot(0), mine)] }.into())
+    Outcome::Records(
+        Records { ctrl: Some(ctrl), slots: vec![(Slot(0), mine)], ..Records::default() }.into(),
+    )
 }
 
 fn members(slots: &[u8]) -> Vec<Member> {

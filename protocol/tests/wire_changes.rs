@@ -138,6 +138,7 @@ fn rows_of_other_versions_are_left_alone_and_broken_ones_are_named() {
     let rows = [("slot#2", &slot), ("save", &slot), ("ctrl", &ctrl), ("slot#0", &slot)];
     let read = wire::parse_records(rows).expect("each row is fine");
     assert_eq!(read.ctrl, Some(records::full_ctrl()));
+    assert!(read.save.is_none() && read.save_unreadable, "it decides nothing and blinds nobody");
     assert_eq!(read.slots, [(Slot(0), records::full_slot()), (Slot(2), records::full_slot())]);
 
     let mut broken = slot;
@@ -152,6 +153,7 @@ fn the_paths_of_conditions_exist() {
     let rows = [
         (wire::CTRL_PATHS, wire::encode_ctrl(&records::full_ctrl())),
         (wire::SLOT_PATHS, wire::encode_slot(&records::full_slot())),
+        (wire::SAVE_PATHS, wire::encode_save(&records::saver())),
     ];
     for (paths, row) in rows {
         let row = Value::Object(row);
@@ -186,7 +188,7 @@ fn the_conditions_of_the_core_name_paths_of_the_table() {
         for (at, _) in source.match_indices(way) {
             let path =
                 source[at + way.len()..].split('"').next().expect("split yields at least one");
-            let known = wire::CTRL_PATHS.iter().chain(wire::SLOT_PATHS);
+            let known = wire::CTRL_PATHS.iter().chain(wire::SLOT_PATHS).chain(wire::SAVE_PATHS);
             let found = known
                 .filter(|(name, _)| *name == path)
                 .any(|(_, is)| kind.is_none_or(|kind| kind == *is));

@@ -29,7 +29,9 @@ fn file<T: PartialEq + Debug>(
     let stored = golden(name, &encoded);
     assert_eq!(parse(&stored).as_ref(), Ok(record), "{name} is read as it was meant");
     assert_eq!(String::from_utf8_lossy(&encoded), String::from_utf8_lossy(&stored), "{name}");
-    assert!(stored.starts_with(b"{\n  \"v\": 1,\n") && stored.ends_with(b"}\n"), "{name}");
+    let version = if name.contains("_v2") { "2" } else { "1" };
+    let head = format!("{{\n  \"v\": {version},\n");
+    assert!(stored.starts_with(head.as_bytes()) && stored.ends_with(b"}\n"), "{name}");
 }
 
 /// The lock table keeps attributes and no order: rows are compared as such.
@@ -87,6 +89,12 @@ fn files() {
         wire::encode_manifest,
         wire::parse_manifest,
     );
+    file(
+        "manifest_v2.json",
+        &records::demanding_manifest(),
+        wire::encode_manifest,
+        wire::parse_manifest,
+    );
     file("plan_v1_full.json", &records::full_plan(), wire::encode_plan, wire::parse_plan);
     file("plan_v1_minimal.json", &records::minimal_plan(), wire::encode_plan, wire::parse_plan);
     // `ctrl.plan` pins stored bytes: the digest of a plan is that of its file.
@@ -127,5 +135,6 @@ fn rows() {
     row("slot_v1_full.json", &records::full_slot(), wire::encode_slot, wire::parse_slot);
     row("slot_v1_minimal.json", &records::minimal_slot(), wire::encode_slot, wire::parse_slot);
     row("slot_v1_learner.json", &fenced_learner(), wire::encode_slot, wire::parse_slot);
+    row("save_v1.json", &records::saver(), wire::encode_save, wire::parse_save);
     row("slot_v1_unplaced.json", &fenced_early(), wire::encode_slot, wire::parse_slot);
 }

@@ -58,6 +58,7 @@ fn seeds_hold_and_reach_what_matters() {
         "healed",
         "replaced",
         "attested",
+        "doubtful",
         "consent",
         "data-lost",
         "never-ran",

@@ -14,4 +14,9 @@ impl Clock for BootClock {
         let millis = time.tv_sec.saturating_mul(1000).saturating_add(time.tv_nsec / 1_000_000);
         Moment(u64::try_from(millis).unwrap_or(0))
     }
+
+    fn unix(&self) -> u64 {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        u64::try_from(time.tv_sec).unwrap_or(0)
+    }
 }

@@ -172,9 +172,10 @@ impl Etcd {
             && self.client_urls.iter().all(|url| url.starts_with("unix://"))
     }
 
-    /// Its data dir is somewhere below `dir`.
-    pub(super) fn is_below(&self, dir: &Path) -> bool {
-        self.data_dir.as_ref().is_some_and(|own| own.starts_with(dir))
+    /// Its data dir is somewhere below `dir`, by a name that begins with `prefix`.
+    pub(super) fn is_below(&self, dir: &Path, prefix: &str) -> bool {
+        let below = self.data_dir.as_ref().and_then(|own| own.strip_prefix(dir).ok());
+        below.is_some_and(|rest| rest.as_os_str().as_encoded_bytes().starts_with(prefix.as_bytes()))
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     s3_multipart::{Completed, PART, Target, bulk, fill},
 };
 use crate::ports::{
-    object_store::{Moved, Object, ObjectStore, Put, StoreError},
+    object_store::{Moved, Object, ObjectStore, Put, StoreError, Stored, Tail},
     pieces::Pieces,
 };
 use async_trait::async_trait;
@@ -22,7 +22,7 @@ use aws_sdk_s3::{
     operation::get_object::GetObjectOutput,
     primitives::ByteStream,
 };
-use std::path::Path;
+use std::{path::Path, time::SystemTime};
 use tokio::time::timeout;
 
 /// Largest object that `get` takes into memory (the port's bound).
@@ -233,16 +233,55 @@ impl ObjectStore for S3Store {
         landing.finish(read).await.map(Some)
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+    async fn tail(&self, key: &str, most: u64) -> Result<Option<Tail>, StoreError> {
+        let doing = self.doing("reading the end of", key);
+        let call = self.client.get_object().bucket(&self.bucket).key(key);
+        let answer = match call.range(format!("bytes=-{}", most.max(1))).send().await {
+            Ok(answer) => answer,
+            Err(error) if is_no_such_key(&error) => return Ok(None),
+            // an object without a byte has no range
+            Err(error) if status_and_code(&error).0 == 416 => {
+                return Ok(Some(Tail { size: 0, etag: String::new(), bytes: Vec::new() }));
+            }
+            Err(error) => return Err(meaning(&error, &doing)),
+        };
+        let told = answer.content_range().and_then(|range| range.rsplit_once('/'));
+        let whole = told.map_or_else(
+            || answer.content_length().and_then(|size| u64::try_from(size).ok()),
+            |(_, size)| size.parse().ok(),
+        );
+        let size = whole.ok_or_else(|| StoreError::Bad(format!("{doing}: no size was told")))?;
+        let etag = answer.e_tag.ok_or_else(|| StoreError::Bad(format!("{doing}: no ETag")))?;
+        let bytes = collect(answer.body, &doing).await?;
+        if bytes.len() as u64 != size.min(most.max(1)) {
+            return Err(StoreError::Unavailable(format!("{doing}: the answer broke off")));
+        }
+        Ok(Some(Tail { size, etag, bytes }))
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        match self.client.delete_object().bucket(&self.bucket).key(key).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if is_no_such_key(&error) => Ok(()),
+            Err(error) => Err(meaning(&error, &self.doing("deleting", key))),
+        }
+    }
+
+    async fn list_stored(&self, prefix: &str) -> Result<Vec<Stored>, StoreError> {
         let call = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix);
         let mut pages = call.into_paginator().send();
-        let mut keys = Vec::new();
+        let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| meaning(&error, &self.doing("listing", prefix)))?;
-            keys.extend(page.contents.into_iter().flatten().filter_map(|object| object.key));
+            found.extend(page.contents.into_iter().flatten().filter_map(stored));
         }
-        keys.sort_unstable(); // S3 lists in order; not every store that speaks its protocol does
-        Ok(keys)
+        // S3 lists in order; not every store that speaks its protocol does
+        found.sort_unstable_by(|one: &Stored, other| one.key.cmp(&other.key));
+        Ok(found)
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        Ok(self.list_stored(prefix).await?.into_iter().map(|stored| stored.key).collect())
     }
 }
 
@@ -266,6 +305,13 @@ async fn read(
         Some(announced) => Err(broke_off(size, &format!("of {announced}"))),
         None => Ok(()),
     }
+}
+
+fn stored(object: aws_sdk_s3::types::Object) -> Option<Stored> {
+    let written = object.last_modified.and_then(|at| SystemTime::try_from(at).ok());
+    let age = written.map(|at| at.elapsed().map_or(0, |age| age.as_secs()));
+    let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
+    Some(Stored { key: object.key?, size, age })
 }
 
 /// A small body as a whole, refused as soon as it is not small.

@@ -87,7 +87,7 @@ pub async fn run(
             .because(error)
     })?;
     let (asks, asked) = mpsc::channel::<Ask>(16);
-    tokio::spawn(server::serve(listener, asks, settings.seats.clone()));
+    tokio::spawn(server::serve(listener, asks, settings.seats.clone(), settings.state_dir.clone()));
     let (stop, stopped) = oneshot::channel();
     tokio::spawn(async move {
         wait_for_signal().await;
@@ -145,6 +145,7 @@ pub(super) fn site(settings: &Settings) -> Site {
         client_url: seat.map(|seat| seat.client_url.clone()).unwrap_or_default(),
         socket: settings.state_dir.join("etcd.sock"),
         state_dir: settings.state_dir.clone(),
+        incremental: settings.incremental,
         hold: settings.hold.clone(),
     }
 }

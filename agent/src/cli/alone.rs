@@ -14,11 +14,11 @@ use crate::{
 };
 use protocol::{
     boot::{Gate, Table, gate},
-    effect::Effect,
+    effect::{Effect, Save},
     event::{Failure, FailureKind, Outcome},
     manifest::{Manifest, Reason},
     observation::{Answer, Memory},
-    registry::Ctrl,
+    registry::{Ctrl, Records},
 };
 use std::sync::Arc;
 
@@ -44,7 +44,10 @@ async fn save_alone(settings: &Settings, ports: Ports) -> Result<Manifest, Probl
     })?;
     same_cluster(&hands, &ctrl).await?;
     let whose = perform::For { uid: Some(ctrl.uid.clone()), slot: Some(seat.slot) };
-    let effect = Effect::Save { reason: Reason::Hand, inc: ctrl.inc };
+    let source_keys = ctrl.source.as_ref().and_then(|source| source.live_keys);
+    let adopted = ctrl.adopted.clone();
+    let save = Save { export: true, source_keys, adopted, ..Save::whole(Reason::Hand, ctrl.inc) };
+    let effect = Effect::Save(Box::new(save));
     let saved = answer(perform::perform(&hands, &whose, &effect).await, "the save")?;
     let Outcome::Saved(manifest) = saved else { return Err(unexpected(&saved)) };
     Ok(manifest)
@@ -124,22 +127,27 @@ pub(super) async fn create_table(context: &Context<'_>) -> Result<(), Problem> {
 
 /// The decision head of `uid`, if the table has one.
 async fn read(hands: &Hands, uid: String) -> Result<Option<Ctrl>, Problem> {
+    Ok(read_records(hands, uid).await?.ctrl.clone())
+}
+
+/// All records of `uid`.
+pub(super) async fn read_records(hands: &Hands, uid: String) -> Result<Arc<Records>, Problem> {
     let whose = perform::For { uid: Some(uid), slot: None };
     let read = perform::perform(hands, &whose, &Effect::ReadRegistry).await;
     let read = answer(readable(read)?, "reading the table")?;
     let Outcome::Records(records) = read else { return Err(unexpected(&read)) };
-    Ok(records.ctrl.clone())
+    Ok(records)
 }
 
 /// The cluster that lives under the prefix.
-async fn discover(hands: &Hands) -> Result<Option<String>, Problem> {
+pub(super) async fn discover(hands: &Hands) -> Result<Option<String>, Problem> {
     let found = perform::perform(hands, &perform::For::default(), &Effect::Discover).await;
     let found = answer(readable(found)?, "looking for the cluster")?;
     let Outcome::Discovered(uid) = found else { return Err(unexpected(&found)) };
     Ok(uid)
 }
 
-fn answer(outcome: Outcome, what: &str) -> Result<Outcome, Problem> {
+pub(super) fn answer(outcome: Outcome, what: &str) -> Result<Outcome, Problem> {
     if let Outcome::Failed(Failure { kind, text }) = outcome {
         let code = match kind {
             FailureKind::Unavailable => Code::StoreUnreachable,
@@ -163,14 +171,14 @@ fn readable(outcome: Outcome) -> Result<Outcome, Problem> {
     Ok(outcome)
 }
 
-fn not_founded() -> Problem {
+pub(super) fn not_founded() -> Problem {
     Problem::new(Code::Failed, "no cluster was founded under this prefix yet").next(
         "requorum agent --bootstrap, on every node, or `requorum agent` to adopt a running etcd",
     )
 }
 
 /// The bucket knows a cluster that the table does not: a loss, never a reason to found another.
-fn registry_lost(settings: &Settings, uid: &str) -> Problem {
+pub(super) fn registry_lost(settings: &Settings, uid: &str) -> Problem {
     Problem::new(
         Code::StoreUnreachable,
         format!("the bucket names cluster {uid}, but table {} has no record of it", settings.table),

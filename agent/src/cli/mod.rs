@@ -3,14 +3,18 @@
 //!
 //! Reading order: how old names become new ones ([`etcdadm`]), verbs that ask etcd itself
 //! (`direct`), who answers the others (`voice`), what is said to it (`words`), what needs no
-//! cluster's answer (`alone`), and the agent
-//! itself ([`agent`]).
+//! cluster's answer (`alone`), what is
+//! in the bucket ([`snapshots`], `adopting`, `pruning`, `rehearsing`), and the agent itself ([`agent`]).
 
 pub mod etcdadm;
 mod direct;
 mod voice;
 mod words;
 mod alone;
+pub mod snapshots;
+mod adopting;
+mod pruning;
+mod rehearsing;
 pub mod agent;
 
 use crate::{
@@ -80,6 +84,9 @@ pub enum Verb {
     Explain,
     /// Save a verified snapshot now, and refresh exported/etcd-snapshots/snapshot.db
     Save,
+    /// List, inspect, verify, adopt, prune and rehearse snapshots
+    #[command(subcommand)]
+    Snapshot(snapshots::Snapshot),
     /// Ask the agents to restore the cluster
     Restore {
         /// Restore this manifest instead of the newest snapshot
@@ -202,6 +209,7 @@ pub async fn run(verb: Verb, context: &Context<'_>) -> Result<(), Problem> {
         Verb::CreateTable => alone::create_table(context).await,
         Verb::MemberStatusSetStarted => Ok(()),
         Verb::Save => alone::save(context).await,
+        Verb::Snapshot(what) => snapshots::run(context, what).await,
         Verb::Restore { .. }
         | Verb::Replace { .. }
         | Verb::Attest { .. }

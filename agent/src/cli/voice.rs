@@ -15,7 +15,6 @@ use crate::{
     local::{Request, client, server},
     render,
 };
-use protocol::cluster::Seat;
 use serde::de::DeserializeOwned;
 use std::{path::PathBuf, time::Duration};
 use tokio::sync::{mpsc, oneshot};
@@ -43,7 +42,7 @@ pub(super) enum Voice {
 /// A loop of our own that only looks and records words; it ends when this is dropped.
 pub(super) struct Observer {
     asks: mpsc::Sender<Ask>,
-    seats: Vec<Seat>,
+    known: server::Known,
     _stop: oneshot::Sender<()>,
 }
 
@@ -76,9 +75,11 @@ impl Voice {
         let (stop, stopped) = oneshot::channel();
         let policy = policy(settings, false, true);
         let observer = Agent::observer(policy, identity(settings), ports, site(settings));
+        let (seats, state_dir) = (settings.seats.clone(), context.state_dir.clone());
+        let known = server::Known { seats, state_dir };
         tokio::spawn(observer.run(asked, stopped));
         tokio::time::sleep(watch).await;
-        Ok(Self::Observer(Observer { asks, seats: settings.seats.clone(), _stop: stop }))
+        Ok(Self::Observer(Observer { asks, known, _stop: stop }))
     }
 
     /// Asks, and reads the answer.
@@ -86,7 +87,7 @@ impl Voice {
         match self {
             Self::Agent(socket) => client::ask(socket, request).await,
             Self::Observer(observer) => {
-                let answer = server::ask(request.clone(), &observer.asks, &observer.seats).await;
+                let answer = server::ask(request.clone(), &observer.asks, &observer.known).await;
                 client::understood(answer.to_string().as_bytes())
             }
         }

@@ -137,6 +137,7 @@ fn request(context: &Context<'_>, verb: Verb) -> Result<Request, Problem> {
         Verb::Resume => Request::Resume,
         Verb::Agent { .. }
         | Verb::Save
+        | Verb::Snapshot(_)
         | Verb::Status { .. }
         | Verb::Explain
         | Verb::Check

@@ -7,7 +7,7 @@ use super::Environment;
 use crate::exit::{Code, Problem};
 
 /// Names of ours. A name that is not here is an error.
-const OURS: [&str; 14] = [
+const OURS: [&str; 18] = [
     "REQUORUM_CLIENT_URLS",
     "REQUORUM_ENV_FILE",
     "REQUORUM_ETCD_ARGS",
@@ -18,6 +18,10 @@ const OURS: [&str; 14] = [
     "REQUORUM_MAX_LOSS",
     "REQUORUM_MIN_MEMBERS",
     "REQUORUM_MODE",
+    "REQUORUM_SNAPSHOT_EXPORT_INTERVAL",
+    "REQUORUM_SNAPSHOT_FORMAT",
+    "REQUORUM_SNAPSHOT_INTERVAL",
+    "REQUORUM_SNAPSHOT_PEER_CHECK",
     "REQUORUM_STATE_DIR",
     "REQUORUM_TABLE",
     "REQUORUM_THRESHOLD",

@@ -4,24 +4,24 @@ use super::{Done, Hands, bad, store_failed};
 use crate::ports::object_store::{Object, Put, StoreError};
 use protocol::{
     cluster::{Digest, Slot},
-    event::Outcome,
+    event::{Failure, FailureKind, Outcome},
     limits::SLOTS_MAX,
-    manifest::Manifest,
+    manifest::{Manifest, Reason},
     plan::Plan,
     registry::Pin,
     vote::Vote,
     wire::{Keys, encode_plan, encode_vote, parse_manifest, parse_plan, parse_vote},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-/// Manifests read per catalogue beside those that are pointed to: the newest by name. A restore needs the first few.
-const MANIFESTS_MAX: usize = 32;
+/// Manifests read per catalogue at least, beside those that are pointed to: the newest by name.
+const MANIFESTS: usize = 32;
+/// And of these so many that nobody doubts, however far back they are: a night of doubtful snapshots must
+/// not hide the last sound one, which is the measure of the next and what a restore goes back to.
+const SOUND: usize = 8;
 
 impl Hands {
-    pub(super) fn keys(&self, uid: &str) -> Keys {
+    pub(crate) fn keys(&self, uid: &str) -> Keys {
         Keys::new(&self.site.prefix, uid)
     }
 
@@ -102,30 +102,93 @@ impl Hands {
         Ok(Outcome::Plan(parse_plan(&object.bytes).map_err(bad)?))
     }
 
-    /// LIST may be behind: what votes and salvages point to is read as well. A manifest that can't
-    /// be parsed is no candidate; a store that doesn't answer is no answer.
     pub(super) async fn read_catalogue(&self, uid: &str, inc: u64, pointers: &[String]) -> Done {
+        self.manifests(uid, inc, pointers).await.map(Outcome::Catalogue)
+    }
+
+    /// The manifests of an incarnation. LIST may be behind: what votes and salvages point to is read as
+    /// well. A manifest that can't be parsed is no candidate; a store that doesn't answer is no answer.
+    pub(super) async fn manifests(
+        &self,
+        uid: &str,
+        inc: u64,
+        pointers: &[String],
+    ) -> Result<Vec<Manifest>, Failure> {
         let keys = self.keys(uid);
         let folder = Manifest::folder(inc);
         let listed = self.ports.store.list(&keys.under(&folder)).await.map_err(store_failed)?;
         // what is pointed to is read however old it is: an operator may have named it
         let known =
             pointers.iter().filter(|key| key.starts_with(&folder)).map(|key| keys.under(key));
-        let newest = listed.into_iter().rev().take(MANIFESTS_MAX);
-        let all: BTreeSet<String> = newest.chain(known).collect();
-        let mut manifests = Vec::new();
-        for key in all.iter().rev() {
-            let Some(object) = self.ports.store.get(key).await.map_err(store_failed)? else {
-                continue;
+        let mut found = BTreeMap::new();
+        let (mut read, mut sound) = (0, 0);
+        for key in listed.into_iter().rev() {
+            if read >= MANIFESTS && sound >= SOUND {
+                break;
+            }
+            let (manifests, _) = self.read_manifests([&key].into_iter()).await?;
+            let is_sound = |manifest: &&Manifest| {
+                manifest.doubt.is_none() && manifest.reason != Reason::Adopted
             };
-            match parse_manifest(&object.bytes) {
-                Ok(manifest) => manifests.push(manifest),
-                Err(error) => {
-                    tracing::warn!(key, %error, "a manifest can't be read; it is no candidate")
-                }
+            sound += manifests.iter().filter(is_sound).count();
+            read += 1;
+            found.extend(manifests.into_iter().map(|manifest| (key.clone(), manifest)));
+        }
+        for key in known {
+            if !found.contains_key(&key) {
+                let (manifests, _) = self.read_manifests([&key].into_iter()).await?;
+                found.extend(manifests.into_iter().map(|manifest| (key.clone(), manifest)));
             }
         }
-        Ok(Outcome::Catalogue(manifests))
+        self.read_before.lock().await.retain(|key, _| found.contains_key(key));
+        Ok(found.into_values().rev().collect())
+    }
+
+    /// All manifests of an incarnation that are listed, the newest first, and the keys, below the
+    /// cluster's prefix, of those that can't be read.
+    pub(crate) async fn every_manifest(
+        &self,
+        uid: &str,
+        inc: u64,
+    ) -> Result<(Vec<Manifest>, Vec<String>), Failure> {
+        let keys = self.keys(uid);
+        let folder = keys.under(&Manifest::folder(inc));
+        let listed = self.ports.store.list(&folder).await.map_err(store_failed)?;
+        let (manifests, unreadable) = self.read_manifests(listed.iter().rev()).await?;
+        let below = |key: String| keys.strip(&key).map(ToOwned::to_owned).unwrap_or(key);
+        Ok((manifests, unreadable.into_iter().map(below).collect()))
+    }
+
+    async fn read_manifests(
+        &self,
+        keys: impl Iterator<Item = &String>,
+    ) -> Result<(Vec<Manifest>, Vec<String>), Failure> {
+        let (mut manifests, mut unreadable) = (Vec::new(), Vec::new());
+        for key in keys {
+            match self.manifest_at(key).await {
+                Ok(found) => manifests.extend(found),
+                Err(Failure { kind: FailureKind::Bad, text }) => {
+                    tracing::warn!(key, "{text}; it is no candidate");
+                    unreadable.push(key.clone());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((manifests, unreadable))
+    }
+
+    /// The manifest under a complete key; `None`: there is none. Manifests are never changed, so each is
+    /// read once.
+    pub(crate) async fn manifest_at(&self, key: &str) -> Result<Option<Manifest>, Failure> {
+        if let Some(known) = self.read_before.lock().await.get(key) {
+            return Ok(Some(known.clone()));
+        }
+        let read = self.ports.store.get(key).await.map_err(store_failed)?;
+        let Some(object) = read else { return Ok(None) };
+        let manifest = parse_manifest(&object.bytes)
+            .map_err(|error| bad(format!("the manifest {key} can't be read: {error}")))?;
+        self.read_before.lock().await.insert(key.to_owned(), manifest.clone());
+        Ok(Some(manifest))
     }
 }
 

@@ -5,18 +5,27 @@
 //! (protocol.md 1.7). What fails on the way leaves garbage without a manifest and never a manifest
 //! without its data.
 
-use super::{Done, Hands, bad, store_failed, unavailable};
+use super::{
+    Done, Hands, bad,
+    chain::{Extended, Link},
+    content::Seen,
+    differences::{Differences, Noted},
+    store_failed, unavailable,
+};
 use crate::ports::{
-    etcd::Door,
+    etcd::Snapshot,
     object_store::{Moved, Put},
     pieces::Pieces,
     snapshots::SnapshotError,
 };
 use protocol::{
     cluster::{ClusterId, Digest, Slot},
+    effect::Save,
     event::{Failure, FailureKind, Outcome},
+    guards,
     manifest::{Manifest, Reason},
-    observation::{Answer, Check, LogState},
+    observation::{Alarm, Answer, LogState},
+    pack::{Blocks, Chain},
     plan::Plan,
     registry::{Pin, Source},
     wire::{Keys, encode_manifest},
@@ -35,7 +44,7 @@ impl From<SnapshotError> for Failure {
 }
 
 /// A file that is removed when it goes out of scope, whatever happened.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Drop for Scratch {
     fn drop(&mut self) {
@@ -47,6 +56,10 @@ impl Drop for Scratch {
     }
 }
 
+fn new_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
 /// What went wrong beside the data says nothing about it.
 const fn passing(kind: FailureKind) -> FailureKind {
     match kind {
@@ -55,60 +68,171 @@ const fn passing(kind: FailureKind) -> FailureKind {
     }
 }
 
+/// Bytes that are in the bucket, and how they make a file.
+pub(crate) struct Data {
+    /// Its key.
+    pub(crate) key: String,
+    /// Of the file.
+    pub(crate) moved: Moved,
+    /// Keys of what it is laid over.
+    needs: Vec<String>,
+}
+
 /// What is known of a snapshot beside its bytes.
-struct Origin {
-    inc: u64,
-    revision: u64,
-    applied: u64,
-    term: u64,
-    cluster_id: ClusterId,
-    etcd_version: String,
-    reason: Reason,
-    /// The member that can still be asked about its content.
-    door: Option<Door>,
+pub(crate) struct Origin {
+    pub(crate) inc: u64,
+    pub(crate) revision: u64,
+    pub(crate) applied: u64,
+    pub(crate) term: u64,
+    pub(crate) cluster_id: ClusterId,
+    pub(crate) etcd_version: String,
+    pub(crate) reason: Reason,
+}
+
+/// What a snapshot is held against.
+struct Around<'a> {
+    save: &'a Save,
+    seen: &'a Seen,
+    before: &'a [Manifest],
 }
 
 impl Hands {
-    fn scratch(&self) -> Scratch {
+    pub(super) fn scratch(&self) -> Scratch {
         Scratch(self.ports.snapshots.scratch().join(format!("{}.db", uuid::Uuid::new_v4())))
     }
 
-    pub(super) async fn save(&self, uid: &str, slot: Slot, reason: Reason, inc: u64) -> Done {
+    pub(super) async fn save(&self, uid: &str, slot: Slot, save: &Save) -> Done {
         let door = self.door().await;
         let Answer::Status(status) = self.ports.etcd.probe(&door).await else {
             return Err(unavailable(
                 "etcd does not answer; there is nothing to take a snapshot from",
             ));
         };
+        let before = self.manifests_before(uid, save).await?;
         let mut snapshot = self.ports.etcd.snapshot(&door).await.map_err(unavailable)?;
-        let (data, moved) = self.upload(uid, inc, &mut *snapshot).await?;
+        let mut chain = self.chain.lock().await;
+        let (data, link) = self.store_snapshot(uid, save, &mut *snapshot, &mut chain).await?;
         let streamed = snapshot.streamed();
         let streamed = streamed.ok_or_else(|| unavailable("etcd's snapshot did not end"))?;
         let origin = Origin {
-            inc,
+            inc: save.inc,
             revision: streamed.revision,
             applied: streamed.applied,
             term: streamed.term,
             cluster_id: status.cluster_id,
             etcd_version: status.version,
-            reason,
-            door: Some(door),
+            reason: save.reason,
         };
-        self.publish_snapshot(uid, slot, data, moved, origin).await
+        let corrupt = status.alarms.contains(&Alarm::Corrupt);
+        let seen = self.seen(&door, streamed.revision, &save.peers, corrupt).await;
+        let seen = Around { save, seen: &seen, before: &before };
+        let manifest = self.publish_snapshot(uid, slot, &data, origin, &seen).await?;
+        if manifest.data == data.key {
+            link.join(&mut chain); // only now: nothing is laid over what no manifest speaks of
+        }
+        if save.export && manifest.doubt.is_none() && data.needs.is_empty() {
+            self.exported(uid, &data.key, &manifest).await?;
+        }
+        Ok(Outcome::Saved(manifest))
     }
 
-    /// Stores what comes under a key of its own, which is answered. Its revision and digest are known
-    /// only at the end, and S3 renames nothing.
-    async fn upload(
+    /// What a snapshot is measured by, read before it streams: in the clock's time without an answer
+    /// nothing is saved, in a plight it is saved all the same.
+    async fn manifests_before(&self, uid: &str, save: &Save) -> Result<Vec<Manifest>, Failure> {
+        let read = self.manifests(uid, save.inc, &[]).await;
+        match (read, save.reason) {
+            (Err(failure), Reason::Suspicion | Reason::BeforeRollback) => {
+                tracing::warn!("{}; the snapshot is compared with none before it", failure.text);
+                Ok(Vec::new())
+            }
+            (read, _) => read,
+        }
+    }
+
+    /// The snapshot is in the bucket, whatever becomes of its copy; who asked for the copy is told.
+    async fn exported(&self, uid: &str, data: &str, saved: &Manifest) -> Result<(), Failure> {
+        let Err(failure) = self.export(uid, data).await else { return Ok(()) };
+        let text = format!(
+            "the snapshot {} is in the bucket, but snapshot.db could not be renewed: {}",
+            saved.key(),
+            failure.text
+        );
+        if saved.reason == Reason::Hand {
+            return Err(Failure { text, ..failure });
+        }
+        tracing::warn!("{text}");
+        Ok(())
+    }
+
+    /// Stores the stream whole, or what differs from the snapshot before it; answers how the chain
+    /// goes on once its manifest is published. Until then the chain is what it was.
+    async fn store_snapshot(
+        &self,
+        uid: &str,
+        save: &Save,
+        snapshot: &mut dyn Snapshot,
+        chain: &mut Option<Extended>,
+    ) -> Result<(Data, Link), Failure> {
+        let name = save.chain.as_deref().filter(|_| self.site.incremental);
+        let database = snapshot.database();
+        let fits = |chain: &&mut Extended| {
+            let same = name.is_some_and(|name| chain.goes_on(name, save.inc, database));
+            same && !save.export // what is exported is a whole file
+        };
+        if let Some(chain) = chain.as_mut().filter(fits) {
+            return self.lay_over(uid, save.inc, snapshot, chain).await;
+        }
+        let key = Keys::data(save.inc, &new_id());
+        let Some(name) = name else {
+            let moved = self.upload(uid, &key, snapshot).await?;
+            return Ok((Data { key, moved, needs: Vec::new() }, Link::None));
+        };
+        *chain = None; // two tables of blocks at once would be too many
+        let mut blocks = Blocks::new();
+        let moved = self.upload(uid, &key, &mut Noted::new(snapshot, &mut blocks)).await?;
+        let base = Extended {
+            name: name.to_owned(),
+            inc: save.inc,
+            newest: Pin { key: key.clone(), sha256: moved.sha256 },
+            keys: vec![key.clone()],
+            grown: Chain { base: moved.size, packs: 0, bytes: 0 },
+            blocks,
+            database,
+            outgrown: false,
+        };
+        Ok((Data { key, moved, needs: Vec::new() }, Link::Base(Box::new(base))))
+    }
+
+    async fn lay_over(
         &self,
         uid: &str,
         inc: u64,
+        snapshot: &mut dyn Snapshot,
+        chain: &mut Extended,
+    ) -> Result<(Data, Link), Failure> {
+        let key = Keys::pack(inc, &new_id());
+        let mut pack = Differences::new(snapshot, chain.newest.clone(), &mut chain.blocks);
+        let stored = match self.upload(uid, &key, &mut pack).await {
+            Err(failure) => {
+                chain.outgrown = pack.outgrew(); // else the next one would fail alike
+                return Err(failure);
+            }
+            Ok(stored) => stored,
+        };
+        let moved = snapshot.moved();
+        let newest = Pin { key: key.clone(), sha256: moved.sha256 };
+        let link = Link::Pack { newest, bytes: stored.size, database: snapshot.database() };
+        Ok((Data { key, moved, needs: chain.keys.clone() }, link))
+    }
+
+    async fn upload(
+        &self,
+        uid: &str,
+        key: &str,
         pieces: &mut dyn Pieces,
-    ) -> Result<(String, Moved), Failure> {
-        let data = Keys::data(inc, &uuid::Uuid::new_v4().to_string());
-        let key = self.keys(uid).under(&data);
-        let moved = self.ports.store.upload(&key, pieces).await.map_err(store_failed)?;
-        Ok((data, moved))
+    ) -> Result<Moved, Failure> {
+        let full = self.keys(uid).under(key);
+        self.ports.store.upload(&full, pieces).await.map_err(store_failed)
     }
 
     /// A snapshot from a copy of the stopped member's data. It holds all that the log had
@@ -122,9 +246,10 @@ impl Hands {
         // only this one may say "bad": etcd itself refuses a copy of the data
         self.ports.snapshots.salvage(&file.0).await?;
         let aside = |failure: Failure| Failure { kind: passing(failure.kind), ..failure };
-        let revision = self.inspect_salvage(&file.0).await.map_err(aside)?;
+        let revision = self.inspect_whole(&file.0).await.map_err(aside)?;
         let mut pieces = self.ports.snapshots.pieces(&file.0).await.map_err(Failure::from)?;
-        let (data, moved) = self.upload(uid, inc, &mut *pieces).await.map_err(aside)?;
+        let key = Keys::data(inc, &new_id());
+        let moved = self.upload(uid, &key, &mut *pieces).await.map_err(aside)?;
         let origin = Origin {
             inc,
             revision,
@@ -133,12 +258,49 @@ impl Hands {
             cluster_id,
             etcd_version: "salvaged".into(),
             reason: Reason::Salvage,
-            door: None,
         };
-        self.publish_snapshot(uid, slot, data, moved, origin).await.map_err(aside)
+        let data = Data { key, moved, needs: Vec::new() };
+        let (save, alone) = (Save::whole(Reason::Salvage, inc), Seen::default());
+        let seen = Around { save: &save, seen: &alone, before: &[] };
+        let published = self.publish_snapshot(uid, slot, &data, origin, &seen).await;
+        Ok(Outcome::Saved(published.map_err(aside)?))
     }
 
-    async fn inspect_salvage(&self, file: &Path) -> Result<u64, Failure> {
+    /// Verifies a snapshot that is not ours and copies it to where ours are; answers with its revision.
+    pub(crate) async fn copy_foreign(
+        &self,
+        uid: &str,
+        inc: u64,
+        from: &str,
+    ) -> Result<(Data, u64), Failure> {
+        let absent = || bad(format!("there is no object {from} in the bucket"));
+        let tail =
+            self.ports.store.tail(from, 1).await.map_err(store_failed)?.ok_or_else(absent)?;
+        self.has_room(tail.size)?;
+        let file = self.scratch();
+        let found = self.ports.store.download(from, &file.0).await.map_err(store_failed)?;
+        found.ok_or_else(absent)?;
+        let revision = self.inspect_whole(&file.0).await?;
+        let mut pieces = self.ports.snapshots.pieces(&file.0).await.map_err(Failure::from)?;
+        let key = Keys::data(inc, &new_id());
+        let moved = self.upload(uid, &key, &mut *pieces).await?;
+        Ok((Data { key, moved, needs: Vec::new() }, revision))
+    }
+
+    /// Lists what an operator brought, once its digest is on record.
+    pub(crate) async fn publish_foreign(
+        &self,
+        uid: &str,
+        slot: Slot,
+        data: &Data,
+        origin: Origin,
+    ) -> Result<Manifest, Failure> {
+        let (save, alone) = (Save::whole(origin.reason, origin.inc), Seen::default());
+        let seen = Around { save: &save, seen: &alone, before: &[] };
+        self.publish_snapshot(uid, slot, data, origin, &seen).await
+    }
+
+    async fn inspect_whole(&self, file: &Path) -> Result<u64, Failure> {
         let inspected = self.ports.snapshots.inspect(file).await?;
         if !inspected.trailer_matches {
             return Err(bad("the snapshot's own sha256 does not match; it is not kept"));
@@ -146,87 +308,60 @@ impl Hands {
         Ok(inspected.revision)
     }
 
+    /// Writes the manifest, which is the commit point, and answers with what stands under its key: the
+    /// same content may have been published before.
     async fn publish_snapshot(
         &self,
         uid: &str,
         slot: Slot,
-        data: String,
-        moved: Moved,
+        data: &Data,
         origin: Origin,
-    ) -> Done {
-        let keys = self.keys(uid);
-        let (live_keys, check) = self.content(origin.door.as_ref(), origin.revision).await;
-        let manifest = Manifest {
+        around: &Around<'_>,
+    ) -> Result<Manifest, Failure> {
+        let seen = around.seen;
+        let mut manifest = Manifest {
             uid: uid.to_owned(),
             inc: origin.inc,
-            data: data.clone(),
-            sha256: moved.sha256,
-            size: moved.size,
+            data: data.key.clone(),
+            sha256: data.moved.sha256,
+            size: data.moved.size,
             revision: origin.revision,
-            live_keys,
-            check,
+            live_keys: seen.live_keys,
+            check: seen.check(origin.revision),
             applied: origin.applied,
             term: origin.term,
             cluster_id: origin.cluster_id,
             taken_by: slot,
             etcd_version: origin.etcd_version,
             reason: origin.reason,
+            needs: data.needs.clone(),
+            compact: seen.mine.map(|content| content.compact),
+            doubt: None,
+            taken: Some(self.ports.clock.unix()),
         };
-        let key = keys.under(&manifest.key());
-        let put = self
-            .ports
-            .store
-            .put_if_absent(&key, encode_manifest(&manifest))
-            .await
-            .map_err(store_failed)?;
+        manifest.doubt = guards::doubt(&manifest, &seen.around(around.before, around.save));
+        let key = self.keys(uid).under(&manifest.key());
+        let bytes = encode_manifest(&manifest);
+        let put = self.ports.store.put_if_absent(&key, bytes).await.map_err(store_failed)?;
         if put == Put::Conflict {
+            let stored = self.manifest_at(&key).await?;
             tracing::info!(key, "the same snapshot was published before");
+            return stored.ok_or_else(|| unavailable(format!("{key} was there and is gone")));
         }
-        if origin.reason == Reason::Hand {
-            self.export(&keys.under(&data)).await?;
+        match manifest.doubt {
+            None => tracing::info!(
+                key,
+                revision = manifest.revision,
+                size = manifest.size,
+                "snapshot published"
+            ),
+            Some(doubt) => tracing::warn!(
+                key,
+                doubt = doubt.name(),
+                "snapshot published; it is doubtful, and no restore chooses it by itself"
+            ),
         }
-        tracing::info!(
-            key,
-            revision = manifest.revision,
-            size = manifest.size,
-            "snapshot published"
-        );
-        Ok(Outcome::Saved(manifest))
-    }
-
-    /// Live keys and HashKV at the snapshot's revision; either may be unknown.
-    async fn content(&self, door: Option<&Door>, revision: u64) -> (Option<u64>, Option<Check>) {
-        let Some(door) = door else { return (None, None) };
-        let live_keys = self.ports.etcd.live_keys(door, revision).await.ok();
-        let hashed = self.ports.etcd.hash_kv(door, revision).await.ok();
-        let check = live_keys.zip(hashed).map(|(live_keys, (at, _, hash_kv))| Check {
-            revision: at,
-            hash_kv,
-            live_keys,
-        });
-        (live_keys, check.filter(|check| check.revision == revision))
-    }
-
-    /// The seed's `snapshot.db`: a whole plain snapshot at its old URI.
-    async fn export(&self, from: &str) -> Result<(), Failure> {
-        let to = Keys::exported_snapshot(&self.site.prefix);
-        self.ports.store.copy(from, &to).await.map_err(store_failed)
-    }
-
-    /// Downloads an object and proves that it is the pinned one.
-    async fn fetch(&self, uid: &str, pin: &Pin, size: u64) -> Result<Scratch, Failure> {
-        let full = self.keys(uid).under(&pin.key);
-        let file = self.scratch();
-        let moved = self.ports.store.download(&full, &file.0).await.map_err(store_failed)?;
-        let moved =
-            moved.ok_or_else(|| bad(format!("the snapshot {full} is not in the bucket")))?;
-        if moved.sha256 != pin.sha256 || moved.size != size {
-            return Err(bad(format!(
-                "the snapshot {full} is damaged: {} bytes with sha256 {}, expected {size} bytes with {}",
-                moved.size, moved.sha256, pin.sha256
-            )));
-        }
-        Ok(file)
+        Ok(manifest)
     }
 
     pub(super) async fn verify(&self, uid: &str, source: &Source) -> Done {
@@ -234,7 +369,7 @@ impl Hands {
             return Err(bad("there is no snapshot to verify"));
         };
         let file = self.fetch(uid, pin, source.size).await?;
-        let inspected = self.ports.snapshots.inspect(&file.0).await?;
+        let inspected = self.ports.snapshots.inspect(file.proven.path()).await?;
         if !inspected.trailer_matches || inspected.revision != source.revision {
             return Err(bad(format!(
                 "the snapshot {} holds revision {}, its manifest says {}",
@@ -249,7 +384,7 @@ impl Hands {
             return Err(bad("the plan has no snapshot to restore"));
         };
         let file = self.fetch(uid, pin, plan.source.size).await?;
-        self.ports.snapshots.restore(&file.0, &self.site.name, plan, digest).await?;
+        self.ports.snapshots.restore(&file.proven, &self.site.name, plan, digest).await?;
         Ok(Outcome::Ok)
     }
 }

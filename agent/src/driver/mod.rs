@@ -2,7 +2,7 @@
 //! it. Decides nothing: no file here asks whether anything is healthy.
 //!
 //! [`run`] is the only loop. [`perform`] sorts effects by lane; [`conditions`], [`table`],
-//! [`bucket`], [`body`] and [`data`] do them. A call that takes too long is answered with "nobody knows".
+//! [`bucket`], [`body`] and [`data`] do them, the last with [`chain`], [`content`] and [`exported`]. A call that takes too long is answered with "nobody knows".
 
 pub mod conditions;
 pub(crate) mod perform;
@@ -10,7 +10,14 @@ mod table;
 mod bucket;
 mod body;
 mod data;
+mod chain;
+mod content;
+mod differences;
+mod exported;
+mod rehearsing;
 pub mod run;
+
+pub(crate) use data::Origin;
 
 use crate::ports::{
     clock::Clock,
@@ -24,6 +31,7 @@ use crate::ports::{
 use protocol::{
     cluster::{ClusterId, Instance, Slot},
     event::{Failure, FailureKind, Outcome},
+    manifest::Manifest,
     observation::{Check, Process},
 };
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
@@ -63,6 +71,8 @@ pub struct Site {
     pub socket: PathBuf,
     /// Where the drill's hold file goes.
     pub state_dir: PathBuf,
+    /// Regular snapshots store what differs from the one before (`snapshot.format: incremental`).
+    pub incremental: bool,
     /// The phase at which a leading agent stops for ever, for drills.
     pub hold: Option<String>,
 }
@@ -76,6 +86,10 @@ pub(crate) struct Hands {
     pub(crate) vote_etag: Arc<Mutex<Option<String>>>,
     /// What was wrong with votes when they were read last: said once, not every second.
     pub(crate) unreadable: Arc<Mutex<BTreeMap<Slot, String>>>,
+    /// Manifests that were read: they never change.
+    pub(crate) read_before: Arc<Mutex<BTreeMap<String, Manifest>>>,
+    /// The chain of snapshots that is being extended.
+    pub(crate) chain: Arc<Mutex<Option<chain::Extended>>>,
     /// The check of my own member that was asked for last.
     pub(crate) check: Arc<Mutex<Option<Checking>>>,
 }
@@ -96,6 +110,8 @@ impl Hands {
             site: Arc::new(site),
             vote_etag: Arc::default(),
             unreadable: Arc::default(),
+            read_before: Arc::default(),
+            chain: Arc::default(),
             check: Arc::default(),
         }
     }
@@ -134,4 +150,12 @@ pub(crate) fn store_failed(error: StoreError) -> Failure {
         StoreError::Bad(_) => FailureKind::Bad,
     };
     Failure { kind, text: error.to_string() }
+}
+
+/// What a failure of the local disk means.
+pub(crate) fn local_failed(error: &std::io::Error, doing: &str) -> Failure {
+    let full =
+        matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+    let kind = if full { FailureKind::NoSpace } else { FailureKind::Unavailable };
+    Failure { kind, text: format!("{doing}: {error}") }
 }

@@ -66,7 +66,7 @@ async fn attempt(hands: &Hands, whose: &For, effect: &Effect) -> Done {
         Effect::FetchPlan(pin) => hands.fetch_plan(&uid, pin).await,
         Effect::PutPlan(plan) => hands.put_plan(&uid, plan).await,
         Effect::Restore(plan, digest) => hands.restore(&uid, plan, *digest).await,
-        Effect::Save { reason, inc } => hands.save(&uid, seat(whose)?, *reason, *inc).await,
+        Effect::Save(save) => hands.save(&uid, seat(whose)?, save).await,
         Effect::SalvageCopy { inc } => hands.salvage(&uid, seat(whose)?, *inc).await,
         Effect::ReadCatalogue { inc, pointers } => hands.read_catalogue(&uid, *inc, pointers).await,
         Effect::Verify(source) => hands.verify(&uid, source).await,
@@ -83,7 +83,7 @@ fn uid_of(effect: &Effect) -> Option<&str> {
     let Effect::Write(change) = effect else { return None };
     match &*change.record {
         RecordChange::Ctrl { after, .. } => Some(&after.uid),
-        RecordChange::Slot { .. } => None,
+        RecordChange::Slot { .. } | RecordChange::Save { .. } => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! **documents** — `status -o json` and `explain -o json`, field by field. They only grow.
 
+use super::rehearsed::Rehearsal;
 use crate::driver::run::View;
 use protocol::{coordinator as core, tally::Verdict};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,9 @@ pub struct Status {
     pub source: Option<Source>,
     /// The newest snapshot this agent took, or null.
     pub newest_snapshot: Option<Snapshot>,
+    /// The last rehearsal of a snapshot on this machine, or null.
+    #[serde(default)]
+    pub rehearsed: Option<Rehearsal>,
     /// What an attempt lacks, one sentence per seat.
     pub missing: Vec<String>,
     /// Why nothing happens, or what happens: the weightiest reason.
@@ -155,6 +159,7 @@ fn unknown() -> Status {
         members: Vec::new(),
         source: None,
         newest_snapshot: None,
+        rehearsed: None,
         missing: Vec::new(),
         waiting: String::new(),
         reasons: Vec::new(),

@@ -3,6 +3,8 @@
 
 pub mod check;
 pub mod documents;
+pub mod snapshots;
+pub mod rehearsed;
 pub mod server;
 pub mod client;
 
@@ -56,6 +58,13 @@ pub enum Request {
     },
     /// Take a snapshot now.
     Save,
+    /// "This snapshot may be restored."
+    Adopt {
+        /// Its digest, 64 hexadecimal digits.
+        sha256: String,
+        /// Why.
+        because: String,
+    },
     /// Begin nothing.
     Pause {
         /// Why.
@@ -95,6 +104,9 @@ pub struct Saved {
     pub size: u64,
     /// Its digest, 64 hexadecimal digits.
     pub sha256: String,
+    /// Why no restore chooses it by itself.
+    #[serde(default)]
+    pub doubt: Option<String>,
 }
 
 impl Told {
@@ -118,6 +130,7 @@ impl From<&Manifest> for Saved {
             revision: manifest.revision,
             size: manifest.size,
             sha256: manifest.sha256.to_string(),
+            doubt: manifest.doubt.map(|doubt| doubt.name().to_owned()),
         }
     }
 }

@@ -5,10 +5,21 @@
 //! length and time, connections in number.
 
 use super::{LINE_MAX, Request, Saved, Told, documents};
-use crate::driver::run::Ask;
-use protocol::{cluster::Seat, coordinator as core, event::Command, explanation::Note, registry};
+use crate::driver::run::{Ask, View};
+use protocol::{
+    cluster::{Digest, Seat},
+    coordinator as core,
+    event::Command,
+    explanation::Note,
+    registry,
+};
 use std::{
-    fs::Permissions, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration,
+    fs::Permissions,
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -44,9 +55,30 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// What answers need beside the loop's.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The seats, whose names requests bear.
+    pub seats: Vec<Seat>,
+    /// Where the last rehearsal is noted.
+    pub state_dir: PathBuf,
+}
+
+impl Known {
+    fn status(&self, view: &View) -> documents::Status {
+        let rehearsed = super::rehearsed::read(&self.state_dir);
+        documents::Status { rehearsed, ..documents::status(view) }
+    }
+}
+
 /// Serves until the agent ends.
-pub async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>, seats: Vec<Seat>) {
-    let seats = Arc::new(seats);
+pub async fn serve(
+    listener: UnixListener,
+    asks: mpsc::Sender<Ask>,
+    seats: Vec<Seat>,
+    state_dir: PathBuf,
+) {
+    let known = Arc::new(Known { seats, state_dir });
     let places = Arc::new(Semaphore::new(ASKERS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -54,9 +86,9 @@ pub async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>, seats: Vec<S
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (asks, seats) = (asks.clone(), Arc::clone(&seats));
+                let (asks, known) = (asks.clone(), Arc::clone(&known));
                 tokio::spawn(async move {
-                    if let Err(error) = answer(stream, asks, &seats).await {
+                    if let Err(error) = answer(stream, asks, &known).await {
                         tracing::debug!(%error, "an asker at the socket went away");
                     }
                     drop(place);
@@ -70,14 +102,14 @@ pub async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>, seats: Vec<S
     }
 }
 
-async fn answer(stream: UnixStream, asks: mpsc::Sender<Ask>, seats: &[Seat]) -> io::Result<()> {
+async fn answer(stream: UnixStream, asks: mpsc::Sender<Ask>, known: &Known) -> io::Result<()> {
     let (reading, mut writing) = stream.into_split();
     let mut line = Vec::new();
     let mut reader = BufReader::new(reading.take(LINE_MAX));
     let reply = match timeout(PATIENCE, reader.read_until(b'\n', &mut line)).await {
         Ok(read) => {
             read?;
-            reply(&line, &asks, seats).await
+            reply(&line, &asks, known).await
         }
         Err(_) => refused("BAD_REQUEST", "the request did not end within 5 s"),
     };
@@ -86,7 +118,7 @@ async fn answer(stream: UnixStream, asks: mpsc::Sender<Ask>, seats: &[Seat]) -> 
     timeout(PATIENCE, writing.write_all(&bytes)).await.map_err(io::Error::other)?
 }
 
-async fn reply(line: &[u8], asks: &mpsc::Sender<Ask>, seats: &[Seat]) -> serde_json::Value {
+async fn reply(line: &[u8], asks: &mpsc::Sender<Ask>, known: &Known) -> serde_json::Value {
     if !line.ends_with(b"\n") {
         return refused("BAD_REQUEST", "the request is cut off or longer than 64 KiB");
     }
@@ -95,7 +127,7 @@ async fn reply(line: &[u8], asks: &mpsc::Sender<Ask>, seats: &[Seat]) -> serde_j
         Err(error) => return refused("BAD_REQUEST", format!("the request can't be read: {error}")),
     };
     let bound = if request == Request::Save { SAVE } else { ANSWER };
-    timeout(bound, ask(request, asks, seats)).await.unwrap_or_else(|_| {
+    timeout(bound, ask(request, asks, known)).await.unwrap_or_else(|_| {
         let seconds = bound.as_secs();
         refused("BUSY", format!("no answer within {seconds} s; what was asked may still be done"))
     })
@@ -109,7 +141,7 @@ fn refused(code: &str, sentence: impl Into<String>) -> serde_json::Value {
 pub(crate) async fn ask(
     request: Request,
     asks: &mpsc::Sender<Ask>,
-    seats: &[Seat],
+    known: &Known,
 ) -> serde_json::Value {
     let ending = || refused("ENDING", "the agent is ending");
     if request == Request::Status {
@@ -118,11 +150,9 @@ pub(crate) async fn ask(
         if asks.send(Ask::Status(reply)).await.is_err() {
             return ending();
         }
-        return view
-            .await
-            .map_or_else(|_| ending(), |view| serde_json::json!(documents::status(&view)));
+        return view.await.map_or_else(|_| ending(), |view| serde_json::json!(known.status(&view)));
     }
-    let Some(command) = command(request, seats) else {
+    let Some(command) = command(request, &known.seats) else {
         return refused("NO_SEAT", "no seat has that name; `requorum status` lists them");
     };
     let (reply, told) = oneshot::channel();
@@ -138,7 +168,7 @@ fn document(told: core::Told) -> Told {
         core::Told::Accepted(note) => told_so(true, note),
         core::Told::Refused(note) => told_so(false, note),
         core::Told::Saved(manifest) => Told {
-            saved: Some(Saved::from(&manifest)),
+            saved: Some(Saved::from(&*manifest)),
             ..Told::new(
                 true,
                 "SAVED",
@@ -167,6 +197,9 @@ fn command(request: Request, seats: &[Seat]) -> Option<Command> {
         Request::Abort => Command::Abort,
         Request::Replace { name, because } => Command::Replace { slot: slot(&name)?, because },
         Request::Save => Command::Save,
+        Request::Adopt { sha256, because } => {
+            Command::Adopt { sha256: Digest::parse(&sha256)?, because }
+        }
         Request::Pause { because } => Command::Pause { because },
         Request::Resume | Request::Status => Command::Resume,
     })

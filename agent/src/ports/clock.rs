@@ -9,4 +9,7 @@ use protocol::time::Moment;
 pub trait Clock: Send + Sync {
     /// The moment it is.
     fn now(&self) -> Moment;
+    /// Seconds since 1970, as this machine believes: written beside what people read and what is kept
+    /// for a time, and never compared with another machine's to decide anything.
+    fn unix(&self) -> u64;
 }

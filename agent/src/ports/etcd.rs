@@ -39,6 +39,8 @@ pub struct Streamed {
 pub trait Snapshot: Pieces {
     /// What was read on the way; `None`: not all has come.
     fn streamed(&self) -> Option<Streamed>;
+    /// Bytes of etcd's database file when it began.
+    fn database(&self) -> u64;
 }
 
 /// etcd refused or did not answer.

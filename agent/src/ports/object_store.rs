@@ -40,6 +40,28 @@ pub struct Moved {
     pub sha256: protocol::cluster::Digest,
 }
 
+/// The end of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// Bytes of the whole object.
+    pub size: u64,
+    /// Its version.
+    pub etag: String,
+    /// The last of its bytes, as many as were asked for or there are.
+    pub bytes: Vec<u8>,
+}
+
+/// An object as a LIST shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its key.
+    pub key: String,
+    /// Bytes.
+    pub size: u64,
+    /// Seconds since it was written, as the store says; `None`: it does not say.
+    pub age: Option<u64>,
+}
+
 /// Why a store gave no answer. Used by the object store and by the lock table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -83,6 +105,12 @@ pub trait ObjectStore: Send + Sync {
     async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError>;
     /// Downloads an object of any size into a new file; `None`: there is none. Hashes in flight.
     async fn download(&self, key: &str, file: &Path) -> Result<Option<Moved>, StoreError>;
+    /// Reads the last bytes of an object of any size, at most `most` of them; `None`: there is none.
+    async fn tail(&self, key: &str, most: u64) -> Result<Option<Tail>, StoreError>;
+    /// Deletes an object; done if there is none.
+    async fn delete(&self, key: &str) -> Result<(), StoreError>;
+    /// Objects whose keys begin with `prefix`, all pages, in the order of their keys.
+    async fn list_stored(&self, prefix: &str) -> Result<Vec<Stored>, StoreError>;
     /// Keys that begin with `prefix`, all pages, in order. Its silence proves nothing.
     async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
 }

@@ -13,6 +13,7 @@ use crate::{
     effect::{Effect, Lane},
     explanation::{Code, Note},
     fence::{self, Standing},
+    guards,
     limits::{REFUSALS, STARTS_IN_VAIN},
     manifest::Reason,
     mutant::{self, Mutant},
@@ -65,7 +66,7 @@ impl Scene<'_> {
         }
         let reason =
             if self.ctrl.is_guarded() { Reason::Suspicion } else { Reason::BeforeRollback };
-        let effect = Effect::Save { reason, inc: self.ctrl.inc };
+        let effect = self.save(reason, None);
         if self.core.lanes.is_free(effect.lane(), self.now) {
             return Step::act(
                 effect,
@@ -73,7 +74,7 @@ impl Scene<'_> {
                 "saves what this member holds before it is stopped",
             );
         }
-        let saving = matches!(self.core.lanes.running(effect.lane()), Some(Effect::Save { .. }));
+        let saving = matches!(self.core.lanes.running(effect.lane()), Some(Effect::Save(_)));
         saving.then(|| {
             Step::Wait(Note::new(Code::Saving, "the last snapshot of this member is under way"))
         })
@@ -84,7 +85,8 @@ impl Scene<'_> {
         let saved = self.core.known.saved.as_ref();
         let applied = self.answer().map_or(u64::MAX, |status| status.applied);
         saved.is_some_and(|(_, manifest)| {
-            manifest.inc == self.ctrl.inc && manifest.applied >= applied
+            let of_it = manifest.inc == self.ctrl.inc && manifest.applied >= applied;
+            of_it && guards::is_trusted(manifest, &self.ctrl.adopted)
         })
     }
 

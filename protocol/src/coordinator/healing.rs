@@ -1,7 +1,7 @@
 //! **healing** — OPEN and HEALING: the first snapshot of the new life, then whoever is missing.
 
 use super::{Scene, Step};
-use crate::{effect::Effect, explanation::Code, manifest::Reason, registry::Phase, vote::Health};
+use crate::{explanation::Code, manifest::Reason, registry::Phase, vote::Health};
 
 impl Scene<'_> {
     /// Clients are in. A snapshot of the new incarnation comes first: until there is one, a second
@@ -22,12 +22,8 @@ impl Scene<'_> {
             );
         }
         if self.i_see_a_quorum() {
-            let effect = Effect::Save { reason: Reason::Opened, inc: self.ctrl.inc };
-            return Step::act(
-                effect,
-                Code::Saving,
-                "takes the first snapshot of the new incarnation",
-            );
+            let why = "takes the first snapshot of the new incarnation";
+            return Step::act(self.save(Reason::Opened, None), Code::Saving, why);
         }
         match self.catalogue() {
             Ok(_) => Step::wait(Code::Opening, "waits for a quorum to answer on its client URLs"),

@@ -1,19 +1,19 @@
 //! **known** — all that one agent has learned and would lose in a crash. Nothing here is needed
 //! for safety: every promise is on disk, every decision in the table.
 
-use super::troubles::Copies;
+use super::troubles::{Copies, is_last_word};
 use crate::{
     cluster::{ClusterId, Digest, MemberId, Slot},
-    effect::{Effect, Lane, Listed},
+    effect::{Effect, Lane, Listed, Save},
     event::{Failure, Outcome},
     lease::Watch,
     limits::Timers,
-    manifest::{Manifest, Reason},
+    manifest::{Doubt, Manifest, Reason},
     observation::{InAttempt, LogSummary, Look, Ran},
     plan::Plan,
     registry::{Change, Parked, Phase, Pin, RecordChange, Records, Why, Written},
     tally::Book,
-    time::Moment,
+    time::{Moment, Span},
 };
 use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 
@@ -88,6 +88,15 @@ pub(super) struct Known {
     pub(super) saved: Option<(Moment, Manifest)>,
     /// An operator's `save` waits to be done.
     pub(super) save_asked: bool,
+    /// The turn to save that stands on record, and since when, as seen from here.
+    pub(super) saver_since: Option<(String, Moment)>,
+    /// The turn that this process claimed last, and when.
+    pub(super) claimed: Option<(String, Moment)>,
+    /// How long the last save took.
+    pub(super) save_took: Span,
+    /// When a save last renewed the exported snapshot, and when one asked the other members.
+    pub(super) exported: Option<Moment>,
+    pub(super) peers_asked: Option<Moment>,
 
     pub(super) plan: Option<(Pin, Plan)>,
     pub(super) drafted: Option<(Pin, Plan)>,
@@ -154,13 +163,8 @@ impl Known {
                 self.plan = Some((pin, plan));
             }
             (Effect::PutPlan(plan), Outcome::PlanWritten(pin)) => self.drafted = Some((pin, *plan)),
-            (Effect::Save { reason, .. }, Outcome::Saved(manifest)) => {
-                self.save_asked &= reason != Reason::Hand;
-                if matches!(reason, Reason::Suspicion | Reason::BeforeRollback) {
-                    self.spoke_last();
-                }
-                self.saved = Some((now, manifest));
-                self.catalogue = None;
+            (Effect::Save(save), Outcome::Saved(manifest)) => {
+                self.saved_by(now, asked, &save, manifest)
             }
             (Effect::SalvageCopy { .. }, Outcome::Saved(manifest)) => {
                 self.saved = Some((now, manifest));
@@ -218,11 +222,34 @@ impl Known {
                 Some(_) | None => blocks.then_some((ctrl.attempt, now)),
             };
         }
+        if let Some(saver) = &records.save {
+            let stands = self.saver_since.as_ref().is_some_and(|(rvn, _)| *rvn == saver.rvn);
+            if !stands {
+                self.saver_since = Some((saver.rvn.clone(), now));
+            }
+        }
         let before = self.records.as_ref().filter(|_| !self.bad.is_empty());
         if before.is_some_and(|(_, before)| !before.salvages().eq(records.salvages())) {
             self.bad.clear(); // the snapshot that one of them names may have been one of these
         }
         self.records = Some((asked, records));
+    }
+
+    fn saved_by(&mut self, now: Moment, asked: Moment, save: &Save, manifest: Manifest) {
+        self.save_asked &= save.reason != Reason::Hand;
+        if is_last_word(save.reason) {
+            self.spoke_last();
+        }
+        self.save_took = now.since(asked);
+        if save.export {
+            self.exported = Some(now);
+        }
+        // a member that differs stays doubtful until it was asked again and does not
+        if !save.peers.is_empty() && manifest.doubt != Some(Doubt::Differs) {
+            self.peers_asked = Some(now);
+        }
+        self.saved = Some((now, manifest));
+        self.catalogue = None;
     }
 
     /// The attempt on record waits because there is nothing to restore.
@@ -254,8 +281,12 @@ impl Known {
                 // a member that is adopted has a log, and is never begun
                 self.unstarted = after.ran.clone().filter(|_| change.name == "first start");
             }
+            // whether it was applied is told by the record that is read next
+            (RecordChange::Save { after, .. }, Written::Applied | Written::Unknown) => {
+                self.claimed = Some((after.rvn.clone(), asked));
+            }
             (
-                RecordChange::Ctrl { .. } | RecordChange::Slot { .. },
+                RecordChange::Ctrl { .. } | RecordChange::Slot { .. } | RecordChange::Save { .. },
                 Written::Applied | Written::Refused | Written::Unknown,
             ) => {}
         }
@@ -320,7 +351,7 @@ impl Known {
             | Effect::ReadLog
             | Effect::FetchPlan(_)
             | Effect::PutPlan(_)
-            | Effect::Save { .. }
+            | Effect::Save(_)
             | Effect::SalvageCopy { .. }
             | Effect::ReadCatalogue { .. }
             | Effect::Verify(_)

@@ -63,6 +63,8 @@ const fn windows(window: Span) -> Timers {
         recover: window,
         replace: window,
         snapshot: Span(0),
+        peer_check: window,
+        export: window,
         alone: window,
         reconcile: Span(1),
     }

@@ -18,7 +18,7 @@ use crate::{
     tally::Verdict,
     time::Moment,
 };
-use alloc::{borrow::Cow, string::String, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 
 /// The answer to an operator's word.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +26,7 @@ pub enum Told {
     /// It is on record: watch `status`.
     Accepted(Note),
     /// The snapshot that was asked for is in the bucket.
-    Saved(Manifest),
+    Saved(Box<Manifest>),
     /// Not now or not at all, with the reason and what would help.
     Refused(Note),
 }
@@ -84,7 +84,7 @@ impl Word {
                 let note = note.clone();
                 self.written(outcome, note)
             }
-            (State::Saving, Effect::Save { reason: Reason::Hand, .. }) => saved(outcome),
+            (State::Saving, Effect::Save(save)) if save.reason == Reason::Hand => saved(outcome),
             (State::Waiting | State::Writing(..) | State::Saving, _) => None,
         }
     }
@@ -105,10 +105,10 @@ impl Word {
 
 fn saved(outcome: &Outcome) -> Option<Told> {
     if let Outcome::Saved(manifest) = outcome {
-        return Some(Told::Saved(manifest.clone()));
+        return Some(Told::Saved(manifest.clone().into()));
     }
     let Outcome::Failed(failure) = outcome else { return None };
-    let text = alloc::format!("the snapshot was not saved: {}", failure.text);
+    let text = alloc::format!("the save failed: {}", failure.text);
     Some(Told::Refused(Note::new(Code::Unable, text)))
 }
 
@@ -131,7 +131,7 @@ impl Coordinator {
     /// waits for a moment: most often a read is under way.
     fn weigh(&mut self, now: Moment, word: &mut Word, turn: &mut Turn) -> Option<Note> {
         let running = self.lanes.running(Lane::Data);
-        if matches!(running, Some(Effect::Save { reason: Reason::Hand, .. })) {
+        if matches!(running, Some(Effect::Save(save)) if save.reason == Reason::Hand) {
             return None; // whatever becomes of it is the answer
         }
         let scene = match self.scene(now) {
@@ -194,6 +194,12 @@ impl Scene<'_> {
                     "no attempt is open and nobody is being replaced; there is nothing to call off",
                 ),
             },
+            Command::Adopt { sha256, because: _ } => {
+                let mut adopted = self.ctrl.adopted.clone();
+                adopted.retain(|other| *other != sha256);
+                adopted.push(sha256);
+                word(Ctrl { adopted, ..ctrl() }, "on record: this snapshot may be restored")
+            }
             Command::Pause { because } => word(Ctrl { paused: Some(because), ..ctrl() }, "paused"),
             Command::Resume => word(Ctrl { paused: None, ..ctrl() }, "resumed"),
         }
@@ -330,6 +336,8 @@ impl Scene<'_> {
 fn change_target(change: Change) -> Ctrl {
     match *change.record {
         crate::registry::RecordChange::Ctrl { after, .. } => after,
-        crate::registry::RecordChange::Slot { .. } => unreachable!("an abort changes ctrl"),
+        crate::registry::RecordChange::Slot { .. } | crate::registry::RecordChange::Save { .. } => {
+            unreachable!("an abort changes ctrl")
+        }
     }
 }

@@ -1,32 +1,74 @@
 //! **saving** — snapshots: by the clock, by hand, and at once when a quorum seems lost.
 //!
-//! While a quorum lives one member saves for all: the lowest seat that is healthy. Two may save
-//! in a change of shifts; keys are immutable, so that costs a file and nothing else.
+//! Comes in: the record of whose turn it is, the votes, what this member holds. Goes out: a claim of the
+//! next turn, or a save.
+//!
+//! Intuition: while a quorum lives one member saves for all and goes on doing so, because two members'
+//! files have hardly a block in common (etcd.md 8): its chain of differences ends when another takes
+//! over. The record `save` says who it is, and that it lives. It is no lock: two may save in a change of
+//! hands; keys are immutable, so that costs a file and nothing else.
 
 use super::{Scene, Step};
-use crate::{effect::Effect, explanation::Code, manifest::Reason, registry::Phase, vote::Health};
+use crate::{
+    change,
+    cluster::Slot,
+    effect::{Effect, Save},
+    explanation::Code,
+    guards,
+    limits::{SAVE_PERIOD_MAX, SAVE_SHARE, TURNS_MISSED},
+    manifest::Reason,
+    registry::{Phase, Saver},
+    time::{Moment, Span},
+    vote::Health,
+};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 impl Scene<'_> {
     /// The saver's part of the turn.
     pub(super) fn saver_part(&self) -> Option<Step> {
         self.owner()?;
         self.answer().filter(|status| !status.learner)?;
-        let save =
-            |reason, why| Step::act(Effect::Save { reason, inc: self.ctrl.inc }, Code::Saving, why);
         if self.core.known.save_asked {
-            return save(Reason::Hand, "saves a snapshot because the operator asked");
+            let why = "saves a snapshot because the operator asked";
+            return Step::act(self.save(Reason::Hand, None), Code::Saving, why);
         }
         if self.quorum_lives() {
-            return self
-                .is_due()
-                .then(|| save(Reason::Timer, "saves a snapshot: it is time"))
-                .flatten();
+            return self.regular_save();
         }
         let suspects =
             self.ctrl.phase == Phase::Idle && self.is_failing_long() && !self.holds_nothing_new();
-        suspects
-            .then(|| save(Reason::Suspicion, "a quorum seems lost: saves what this member holds"))
-            .flatten()
+        let why = "a quorum seems lost: saves what this member holds";
+        suspects.then(|| Step::act(self.save(Reason::Suspicion, None), Code::Saving, why)).flatten()
+    }
+
+    /// A save of the present incarnation. Whole files need nothing but themselves, so whatever is saved
+    /// in a plight, or for an operator, is whole.
+    pub(super) fn save(&self, reason: Reason, chain: Option<String>) -> Effect {
+        let known = &self.core.known;
+        let due = |last: Option<Moment>, period| {
+            last.is_none_or(|last: Moment| self.now.since(last) >= period)
+        };
+        let regular = matches!(reason, Reason::Timer | Reason::Hand);
+        let by_clock = reason == Reason::Timer && due(known.exported, self.timers().export);
+        let asks = regular && due(known.peers_asked, self.timers().peer_check);
+        Effect::Save(Box::new(Save {
+            reason,
+            inc: self.ctrl.inc,
+            chain,
+            export: by_clock || reason == Reason::Hand,
+            peers: if asks { self.peers() } else { Vec::new() },
+            source_keys: self.ctrl.source.as_ref().and_then(|source| source.live_keys),
+            adopted: self.ctrl.adopted.clone(),
+        }))
+    }
+
+    /// Where the other members' clients come in.
+    fn peers(&self) -> Vec<String> {
+        let others = self.ctrl.members.iter().filter(|member| member.slot != self.slot);
+        others
+            .filter_map(|member| self.ctrl.seat(member.slot))
+            .map(|seat| seat.client_url.clone())
+            .collect()
     }
 
     /// Half the confirm window has passed without a quorum: the snapshot should be ready when it ends.
@@ -37,32 +79,113 @@ impl Scene<'_> {
 
     fn holds_nothing_new(&self) -> bool {
         let applied = self.answer().map_or(0, |status| status.applied);
-        self.core
-            .known
-            .saved
-            .as_ref()
-            .is_some_and(|(_, saved)| saved.inc == self.ctrl.inc && saved.applied >= applied)
+        let saved = self.core.known.saved.as_ref();
+        saved.is_some_and(|(_, saved)| saved.inc == self.ctrl.inc && saved.applied >= applied)
     }
 
-    fn is_due(&self) -> bool {
-        let period = self.timers().snapshot;
+    /// The clock's saves: whoever has the turn uses it, whoever may claims the next.
+    fn regular_save(&self) -> Option<Step> {
         let at_rest = matches!(self.ctrl.phase, Phase::Idle | Phase::Healing) && self.ctrl.opened;
-        if period.0 == 0 || !at_rest || !self.i_see_a_quorum() || !self.is_first_healthy() {
-            return false;
+        let off = self.timers().snapshot.0 == 0 || self.records.save_unreadable;
+        if off || !at_rest || !self.i_see_a_quorum() {
+            return None;
         }
-        let mine = self.core.known.saved.as_ref().filter(|(_, saved)| saved.inc == self.ctrl.inc);
-        let last = mine.map(|(at, _)| *at);
-        let new = !self.holds_nothing_new();
-        new && last.is_none_or(|at| self.now.since(at) >= period)
+        match self.open_turn() {
+            Some(saver) if !self.holds_nothing_new() => {
+                let effect = self.save(Reason::Timer, Some(saver.chain.clone()));
+                Step::act(effect, Code::Saving, "saves a snapshot: it is time")
+            }
+            Some(_) | None => self.claim_turn().or_else(|| self.doubts()),
+        }
+    }
+
+    /// The latest snapshot is whole, and no restore would choose it by itself.
+    fn doubts(&self) -> Option<Step> {
+        let (_, saved) = self.core.known.saved.as_ref()?;
+        let doubt = saved.doubt.filter(|_| !guards::is_trusted(saved, &self.ctrl.adopted))?;
+        let text = alloc::format!(
+            "the latest snapshot is doubtful ({}) and no restore chooses it; if all is as it should be: \
+             `requorum snapshot adopt {} --force {} --because TEXT`",
+            doubt.name(),
+            saved.key(),
+            doubt.name()
+        );
+        Step::wait(Code::DoubtfulSnapshot, text)
+    }
+
+    /// The turn that this process claimed, until it has saved something in it.
+    fn open_turn(&self) -> Option<&Saver> {
+        let (rvn, claimed) = self.core.known.claimed.as_ref()?;
+        let saver = self.records.save.as_ref().filter(|saver| saver.rvn == *rvn)?;
+        let saved = self.core.known.saved.as_ref();
+        let used = saved.is_some_and(|(at, saved)| saved.inc == self.ctrl.inc && *at >= *claimed);
+        (!used).then_some(saver)
+    }
+
+    fn claim_turn(&self) -> Option<Step> {
+        let claimed = self.core.known.claimed.as_ref();
+        let before = self.records.save.as_ref();
+        let mine = |saver: &Saver| claimed.filter(|(rvn, _)| *rvn == saver.rvn);
+        let chain = match before.and_then(|saver| Some((saver, mine(saver)?))) {
+            Some((_, (_, at))) if self.now.since(*at) < self.save_period() => return None,
+            Some((saver, _)) => saver.chain.clone(),
+            None if self.may_take_over(before) => self.core.fresh("chain"),
+            None => return None,
+        };
+        let (rvn, period) = (self.core.fresh("turn"), self.save_period());
+        let next = Saver { member: self.slot, rvn, chain, period };
+        let text = if period > self.timers().snapshot {
+            alloc::format!(
+                "claims the next turn to save; a save takes so long that one is made each {} s only",
+                period.0 / 1000
+            )
+        } else {
+            "claims the next turn to save".into()
+        };
+        Step::act(Effect::Write(change::save_turn(before, next)), Code::Saving, text)
+    }
+
+    /// How often is saved: a save that takes long is made less often.
+    fn save_period(&self) -> Span {
+        let share = self.core.known.save_took.times(SAVE_SHARE).min(SAVE_PERIOD_MAX);
+        self.timers().snapshot.max(share)
+    }
+
+    /// Whether the next to save is this member. An earlier process on this seat is followed when it stood
+    /// still for a period: one that ends again and again must not begin a chain each time. Another member
+    /// is when it is unwell besides, or stood still for too long.
+    fn may_take_over(&self, before: Option<&Saver>) -> bool {
+        let Some(saver) = before else { return self.is_next_saver(None) };
+        let still = self.core.known.saver_since.as_ref().map(|(_, since)| self.now.since(*since));
+        let still = still.unwrap_or(Span(0));
+        let period = self.timers().snapshot;
+        if saver.member == self.slot {
+            return still >= period;
+        }
+        let unwell = still >= period && !self.is_well(saver.member);
+        let stuck = still >= self.save_period().max(saver.period).times(TURNS_MISSED);
+        (unwell || stuck) && self.is_next_saver(Some(saver.member))
+    }
+
+    /// The lowest healthy member that is not etcd's leader, which has enough to do; the leader where
+    /// there is no other.
+    fn is_next_saver(&self, failed: Option<Slot>) -> bool {
+        let leader = self.answer().and_then(|status| status.leader);
+        let well = self.ctrl.members.iter().filter(|member| {
+            Some(member.slot) != failed && (member.slot == self.slot || self.is_well(member.slot))
+        });
+        let next = well.min_by_key(|member| (Some(member.id) == leader, member.slot));
+        next.is_some_and(|member| member.slot == self.slot)
+    }
+
+    fn is_well(&self, slot: Slot) -> bool {
+        self.vote(slot)
+            .is_some_and(|vote| vote.inc == self.ctrl.inc && vote.health == Health::Healthy)
     }
 
     /// The lowest seat that is healthy does for all what one has to do.
     pub(super) fn is_first_healthy(&self) -> bool {
-        let healthy = |slot| {
-            self.vote(slot)
-                .is_some_and(|vote| vote.inc == self.ctrl.inc && vote.health == Health::Healthy)
-        };
-        self.ctrl.members.iter().map(|member| member.slot).find(|slot| healthy(*slot))
-            == Some(self.slot)
+        let mut slots = self.ctrl.members.iter().map(|member| member.slot);
+        slots.find(|slot| self.is_well(*slot)) == Some(self.slot)
     }
 }

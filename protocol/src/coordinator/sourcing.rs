@@ -8,8 +8,9 @@ use crate::{
     effect::Effect,
     explanation::{Code, Note},
     fence::Standing,
+    guards,
     limits::REVISION_END,
-    manifest::Manifest,
+    manifest::{Doubt, Manifest, Reason},
     plan::Plan,
     registry::{Approval, Parked, Source, Why},
     source::{self, Choice},
@@ -90,7 +91,8 @@ impl Scene<'_> {
             Err(step) => return Some(step),
         };
         let loss = self.core.known.book.highest_revision().saturating_sub(chosen.0.revision);
-        self.ask_operator(loss)
+        self.ask_about_doubtful(catalogue, &chosen.0)
+            .or_else(|| self.ask_operator(loss))
             .or_else(|| self.count_members())
             .or_else(|| self.commit(standing, chosen, loss))
     }
@@ -154,6 +156,16 @@ impl Scene<'_> {
         let named = self.ctrl.request.as_ref()?.source.as_ref()?;
         let note = Note::new(Code::NoSnapshot, self.no_source());
         let damaged = catalogue.iter().find(|manifest| manifest.key() == *named);
+        if let Some(doubted) =
+            damaged.filter(|found| !guards::is_trusted(found, &self.ctrl.adopted))
+        {
+            let doubt = doubted.doubt.map_or("", Doubt::name);
+            let text = alloc::format!(
+                "the snapshot that the request names is doubtful ({doubt}): say `requorum snapshot adopt \
+                 {named} --force {doubt} --because TEXT`, or `requorum abort`"
+            );
+            return Some(Step::Wait(Note::new(Code::DoubtfulSnapshot, text)));
+        }
         let effect = match damaged {
             Some(damaged) => Effect::Verify(source::from_manifest(damaged, 0)),
             None => Effect::ReadCatalogue { inc: self.ctrl.inc, pointers: self.pointers() },
@@ -168,7 +180,8 @@ impl Scene<'_> {
             "the snapshot that the request names is not there, or does not restore; say `requorum abort`"
         } else {
             "no verified snapshot of this incarnation, and no survivor's data: bring back a machine \
-             that has some, or say `requorum abort`"
+             that has some, bring a snapshot with `requorum snapshot adopt KEY --because TEXT`, or say \
+             `requorum abort`"
         }
     }
 
@@ -217,6 +230,40 @@ impl Scene<'_> {
             return Step::Wait(note);
         }
         Step::Do(Effect::Write(change::park(self.ctrl, Some(parked))), note)
+    }
+
+    /// A newer snapshot is doubtful, or only another cluster's is left: to go on may lose what clients were
+    /// told, or restore what they never wrote. An operator knows which is right.
+    fn ask_about_doubtful(&self, catalogue: &[Manifest], chosen: &Source) -> Option<Step> {
+        let named = self.ctrl.request.as_ref().is_some_and(|request| request.source.is_some());
+        let parked = Parked::Approval(Why::Doubt);
+        if named || self.is_approved(parked, None) {
+            return None;
+        }
+        let object = chosen.object.as_ref()?;
+        // what is restored once more, because nothing was saved since, was chosen before
+        let chosen = catalogue.iter().find(|manifest| manifest.sha256 == object.sha256)?;
+        let attempt = self.ctrl.attempt;
+        if chosen.reason == Reason::Adopted {
+            let text = alloc::format!(
+                "no snapshot of this cluster is left, only {} that an operator adopted: restore it with \
+                 `requorum approve {attempt}`, or say `requorum abort`",
+                chosen.key()
+            );
+            return Some(self.park(parked, Code::DoubtfulSnapshot, text));
+        }
+        let found = guards::speaks_against(chosen, catalogue, &self.ctrl.adopted);
+        let newest = found.first()?;
+        let doubt = newest.doubt.map_or("", Doubt::name);
+        let text = alloc::format!(
+            "a snapshot at revision {} is doubtful ({doubt}), and the one at {} would be restored: take the \
+             doubtful one with `requorum snapshot adopt {} --force {doubt} --because TEXT`, or do without it \
+             with `requorum approve {attempt}`",
+            newest.revision,
+            chosen.revision,
+            newest.key(),
+        );
+        Some(self.park(parked, Code::DoubtfulSnapshot, text))
     }
 
     /// Policy: what would be lost, and who may say yes to it.

@@ -13,6 +13,11 @@ use crate::{
 };
 use alloc::vec::Vec;
 
+/// Saved because the member is about to be stopped.
+pub(super) const fn is_last_word(reason: Reason) -> bool {
+    matches!(reason, Reason::Suspicion | Reason::BeforeRollback)
+}
+
 /// Copies of a member's data that brought nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Copies {
@@ -62,7 +67,7 @@ impl Known {
         match effect {
             Effect::Write(_) | Effect::Found(_) => self.must_read = true,
             // whoever asked was told; it is not tried again behind their back
-            Effect::Save { reason: Reason::Hand, .. } => self.save_asked = false,
+            Effect::Save(save) if save.reason == Reason::Hand => self.save_asked = false,
             Effect::Verify(source) if failure.kind == FailureKind::Bad => {
                 let attempt = self.phase_since.map_or(0, |((_, attempt, _), _)| attempt);
                 self.bad.extend(source.object.as_ref().map(|pin| (attempt, pin.sha256)));
@@ -76,7 +81,7 @@ impl Known {
             Effect::ReadLog if failure.kind == FailureKind::Bad => {
                 self.log = self.marker.map(|marker| (marker.attempt, None));
             }
-            Effect::Save { reason: Reason::Suspicion | Reason::BeforeRollback, .. } => {
+            Effect::Save(save) if is_last_word(save.reason) => {
                 self.spoke_last(); // a store that is down must not hold the fence up
             }
             Effect::Start(_) => {
@@ -103,7 +108,7 @@ impl Known {
             | Effect::PutPlan(_)
             | Effect::Verify(_)
             | Effect::Restore(..)
-            | Effect::Save { .. }
+            | Effect::Save(_)
             | Effect::ReadCatalogue { .. }
             | Effect::ListMembers
             | Effect::RemoveMember(_)

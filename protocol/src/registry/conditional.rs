@@ -5,7 +5,7 @@
 //! Comes from [`change`](crate::change), which names them all. Goes to the wire, in DynamoDB's words,
 //! and to the lock table, which alone judges it.
 
-use super::{Ctrl, SlotRecord};
+use super::{Ctrl, Saver, SlotRecord};
 use crate::cluster::Slot;
 use alloc::{boxed::Box, string::String, vec::Vec};
 
@@ -16,6 +16,8 @@ pub enum Row {
     Ctrl,
     /// `slot#i`.
     Slot(Slot),
+    /// `save`.
+    Save,
 }
 
 /// A conditional write: the new record, and what must hold of the stored one for it to be applied.
@@ -52,6 +54,13 @@ pub enum RecordChange {
         /// As it shall be.
         after: SlotRecord,
     },
+    /// Whose turn it is to save.
+    Save {
+        /// As read.
+        before: Option<Saver>,
+        /// As it shall be.
+        after: Saver,
+    },
 }
 
 impl RecordChange {
@@ -60,6 +69,7 @@ impl RecordChange {
         match self {
             Self::Ctrl { .. } => Row::Ctrl,
             Self::Slot { slot, .. } => Row::Slot(*slot),
+            Self::Save { .. } => Row::Save,
         }
     }
 }

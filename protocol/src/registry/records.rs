@@ -6,16 +6,36 @@ use super::{Ctrl, Salvage, SlotRecord};
 use crate::{
     cluster::Slot,
     mutant::{self, Mutant},
+    time::Span,
 };
 use alloc::{string::String, vec::Vec};
 
-/// Everything one consistent read of the table gave.
+/// Whose turn it is to save snapshots for all: a record of its own, so that saving never contends with
+/// the decision (protocol.md 1.7).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Saver {
+    /// The seat that saves.
+    pub member: Slot,
+    /// Random at each turn, so that a watcher sees life without a clock.
+    pub rvn: String,
+    /// The chain of snapshots it continues: another one after each change of hands, because two
+    /// members' files have hardly a block in common (etcd.md 8).
+    pub chain: String,
+    /// How often its holder claims it: one whose saves take long does so less often.
+    pub period: Span,
+}
+
+/// Everything one consistent read of the table gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Records {
     /// The decision head, if the table has one for this uid.
     pub ctrl: Option<Ctrl>,
     /// The seats' records, by slot.
     pub slots: Vec<(Slot, SlotRecord)>,
+    /// Whose turn it is to save, once somebody had one.
+    pub save: Option<Saver>,
+    /// That record is there and can't be understood: nobody saves by the clock. It holds up nothing else.
+    pub save_unreadable: bool,
 }
 
 impl Records {

@@ -27,7 +27,7 @@ pub fn encode_cluster(founding: &Founding) -> Vec<u8> {
 /// # Errors
 /// A sentence naming the field that is missing or not as [`encode_cluster`] writes it.
 pub fn parse_cluster(bytes: &[u8]) -> Result<Founding, WireError> {
-    parse_file("cluster.json", bytes, VERSION, |at| {
+    parse_file("cluster.json", bytes, VERSION..=VERSION, |at| {
         let seats = at.get("seats");
         let number = seats.number()?;
         Ok(Founding {

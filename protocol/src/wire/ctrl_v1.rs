@@ -58,6 +58,8 @@ struct CtrlV1<'a> {
     parked: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     approved: Vec<ApprovalV1>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    adopted: Vec<String>,
     op_id: &'a str,
 }
 
@@ -130,6 +132,7 @@ pub fn encode_ctrl(ctrl: &Ctrl) -> Map<String, Value> {
         aborts: ctrl.aborts,
         parked: ctrl.parked.map(Parked::name),
         approved: ctrl.approved.iter().map(approval).collect(),
+        adopted: ctrl.adopted.iter().map(|sha256| format!("{sha256}")).collect(),
         op_id: &ctrl.op_id,
     })
 }
@@ -166,6 +169,7 @@ fn read(at: &Fields<'_>) -> Result<Ctrl, WireError> {
         paused: at.get("paused").optional(Node::text)?,
         aborts: at.get("aborts").number32()?,
         parked: at.get("parked").optional(|parked| parked.named(Parked::parse))?,
+        adopted: at.get("adopted").optional(|all| all.list(Node::digest))?.unwrap_or_default(),
         approved: at.get("approved").optional(|all| all.list(read_approval))?.unwrap_or_default(),
         op_id: at.get("op_id").text()?,
     })

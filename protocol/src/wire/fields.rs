@@ -10,24 +10,24 @@ use crate::{
     limits::SLOTS_MAX,
 };
 use alloc::{borrow::ToOwned, format, string::String, vec::Vec};
-use core::fmt::Display;
+use core::{fmt::Display, ops::RangeInclusive};
 use serde_json::{Map, Value};
 
 /// The largest number a record may hold: etcd's are int64, and the sum of two fits in 64 bits.
 const NUMBER_MAX: u64 = i64::MAX as u64;
 
-/// Parses a file and hands its fields to `read`, after checking that its `v` is `version`.
+/// Parses a file and hands its fields to `read`, after checking that its `v` is one of `versions`.
 pub(super) fn parse_file<T>(
     record: &str,
     bytes: &[u8],
-    version: u64,
+    versions: RangeInclusive<u64>,
     read: impl FnOnce(&Fields<'_>) -> Result<T, WireError>,
 ) -> Result<T, WireError> {
     let value: Value = serde_json::from_slice(bytes)
         .map_err(|error| WireError(format!("the {record} is not JSON: {error}")))?;
     let root = Node { record, path: String::new(), value: Some(&value) };
     let fields = root.map()?;
-    fields.version("v", version)?;
+    fields.version("v", versions)?;
     read(&fields)
 }
 
@@ -39,7 +39,7 @@ pub(super) fn parse_row_of<T>(
     read: impl FnOnce(&Fields<'_>) -> Result<T, WireError>,
 ) -> Result<T, WireError> {
     let fields = Fields { record, path: String::new(), map };
-    fields.version("layout", layout)?;
+    fields.version("layout", layout..=layout)?;
     read(&fields)
 }
 
@@ -65,12 +65,13 @@ impl<'a> Fields<'a> {
         Node { record: self.record, path, value: self.map.get(name) }
     }
 
-    fn version(&self, name: &str, known: u64) -> Result<(), WireError> {
+    fn version(&self, name: &str, known: RangeInclusive<u64>) -> Result<(), WireError> {
         let at = self.get(name);
         match at.number()? {
-            found if found == known => Ok(()),
+            found if known.contains(&found) => Ok(()),
             found => Err(at.wrong(format!(
-                "is {found} and this program reads only {known}: upgrade requorum on this machine"
+                "is {found} and this program reads only {}: upgrade requorum on this machine",
+                known.end()
             ))),
         }
     }

@@ -8,11 +8,15 @@ use super::{
     fields::{Node, parse_file},
     file, parts_v1,
 };
-use crate::manifest::{Manifest, Reason};
+use crate::manifest::{Doubt, Manifest, Reason};
 use alloc::{format, string::String, vec::Vec};
 use serde::Serialize;
 
+/// Of a whole file that may be restored. Whoever reads one of [`DEMANDING`] must know more.
 const VERSION: u64 = 1;
+/// Of one that needs other data, or an operator's word: what does not know of these must not choose it,
+/// and one that can't be read is no candidate.
+const DEMANDING: u64 = 2;
 
 #[derive(Serialize)]
 struct ManifestV1<'a> {
@@ -33,12 +37,23 @@ struct ManifestV1<'a> {
     taken_by: u8,
     etcd_version: &'a str,
     reason: &'static str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    needs: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compact_revision: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    doubt: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    taken: Option<u64>,
 }
 
 /// The manifest as it is stored.
 pub fn encode_manifest(manifest: &Manifest) -> Vec<u8> {
+    let demanding = manifest.doubt.is_some()
+        || !manifest.needs.is_empty()
+        || manifest.reason == Reason::Adopted;
     file(&ManifestV1 {
-        v: VERSION,
+        v: if demanding { DEMANDING } else { VERSION },
         uid: &manifest.uid,
         inc: manifest.inc,
         data: &manifest.data,
@@ -53,6 +68,10 @@ pub fn encode_manifest(manifest: &Manifest) -> Vec<u8> {
         taken_by: manifest.taken_by.0,
         etcd_version: &manifest.etcd_version,
         reason: manifest.reason.name(),
+        needs: &manifest.needs,
+        compact_revision: manifest.compact,
+        doubt: manifest.doubt.map(Doubt::name),
+        taken: manifest.taken,
     })
 }
 
@@ -61,7 +80,7 @@ pub fn encode_manifest(manifest: &Manifest) -> Vec<u8> {
 /// # Errors
 /// A sentence naming the field that is missing or not as [`encode_manifest`] writes it.
 pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest, WireError> {
-    parse_file("manifest", bytes, VERSION, |at| {
+    parse_file("manifest", bytes, VERSION..=DEMANDING, |at| {
         Ok(Manifest {
             uid: at.get("uid").text()?,
             inc: at.get("inc").number()?,
@@ -77,6 +96,10 @@ pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest, WireError> {
             taken_by: at.get("taken_by").slot()?,
             etcd_version: at.get("etcd_version").text()?,
             reason: at.get("reason").named(Reason::parse)?,
+            needs: at.get("needs").optional(|all| all.list(Node::text))?.unwrap_or_default(),
+            compact: at.get("compact_revision").optional(Node::number)?,
+            doubt: at.get("doubt").optional(|doubt| doubt.named(Doubt::parse))?,
+            taken: at.get("taken").optional(Node::number)?,
         })
     })
 }

@@ -11,7 +11,7 @@
 //!   lost when an older agent writes that map.
 //! - A changed meaning, a new name in a closed list or a field that must be understood raises the
 //!   version (`v` of a file, `layout` of a row). An unknown version is refused, with the reason.
-//! - The paths of [`CTRL_PATHS`] and [`SLOT_PATHS`] keep their type and meaning in all layouts:
+//! - The paths of [`CTRL_PATHS`], [`SLOT_PATHS`] and [`SAVE_PATHS`] keep their type and meaning in all layouts:
 //!   an older agent's conditions must go on meaning what they say.
 //! - Anything else that isn't as written here is refused with one sentence that names the field.
 //!   Nothing is guessed: a record that can't be understood is no record.
@@ -28,6 +28,7 @@ mod pack_v1;
 mod parts_v1;
 mod plan_v1;
 mod registry_v1;
+mod save_v1;
 mod slot_v1;
 mod table;
 mod vote_v1;
@@ -35,12 +36,13 @@ mod vote_v1;
 pub use cluster_v1::{encode_cluster, parse_cluster};
 pub use ctrl_v1::{encode_ctrl, parse_ctrl};
 pub use manifest_v1::{encode_manifest, parse_manifest};
-pub use names::{Attribute, CTRL_PATHS, Keys, SLOT_PATHS, parse_row, row_name};
+pub use names::{Attribute, CTRL_PATHS, Keys, SAVE_PATHS, SLOT_PATHS, parse_row, row_name};
 pub use pack_v1::{
     PACK_TRAILER, PackTrailer, encode_pack_tail, parse_pack_index, parse_pack_trailer,
 };
 pub use plan_v1::{encode_plan, parse_plan, plan_digest};
 pub use registry_v1::{WireChange, changed, parse_records};
+pub use save_v1::{encode_save, parse_save};
 pub use slot_v1::{encode_slot, parse_slot};
 pub use table::{Table, guard_holds};
 pub use vote_v1::{encode_vote, parse_vote};

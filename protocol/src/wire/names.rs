@@ -53,6 +53,11 @@ impl Keys {
         key.strip_prefix(&self.below)?.strip_prefix('/')
     }
 
+    /// Below the cluster's prefix: where the data of an incarnation's snapshots stands.
+    pub fn data_folder(inc: u64) -> String {
+        format!("inc/{inc}/data/")
+    }
+
     /// Below the cluster's prefix: a snapshot's data. Its name must be known before its digest is.
     pub fn data(inc: u64, save_id: &str) -> String {
         format!("inc/{inc}/data/{save_id}.db")
@@ -76,11 +81,12 @@ fn join(prefix: &str, rest: &str) -> String {
     }
 }
 
-/// A row's name in the lock table: `ctrl` or `slot#<i>`.
+/// A row's name in the lock table: `ctrl`, `slot#<i>` or `save`.
 pub fn row_name(row: Row) -> String {
     match row {
         Row::Ctrl => "ctrl".to_owned(),
         Row::Slot(slot) => format!("slot#{slot}"),
+        Row::Save => "save".to_owned(),
     }
 }
 
@@ -89,8 +95,10 @@ pub fn row_name(row: Row) -> String {
 /// # Errors
 /// A sentence if it begins like a seat's row and names none.
 pub fn parse_row(name: &str) -> Result<Option<Row>, WireError> {
-    if name == "ctrl" {
-        return Ok(Some(Row::Ctrl));
+    match name {
+        "ctrl" => return Ok(Some(Row::Ctrl)),
+        "save" => return Ok(Some(Row::Save)),
+        _ => {}
     }
     let Some(number) = name.strip_prefix("slot#") else {
         return Ok(None);
@@ -162,6 +170,9 @@ pub const SLOT_PATHS: &[(&str, Attribute)] = &[
     ("op_id", Attribute::Text),
 ];
 
+/// The paths of `save` that conditions may name. They keep kind and meaning in every layout.
+pub const SAVE_PATHS: &[(&str, Attribute)] = &[("rvn", Attribute::Text)];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,10 +204,10 @@ mod tests {
     #[test]
     fn rows_read_back_and_have_one_spelling() {
         let last = Slot(8);
-        for row in [Row::Ctrl, Row::Slot(Slot(0)), Row::Slot(last)] {
+        for row in [Row::Ctrl, Row::Save, Row::Slot(Slot(0)), Row::Slot(last)] {
             assert_eq!(parse_row(&row_name(row)), Ok(Some(row)));
         }
-        assert_eq!(parse_row("save"), Ok(None));
+        assert_eq!(parse_row("another version's"), Ok(None));
         for wrong in ["slot#", "slot#01", "slot#+1", "slot#9", "slot#256", "slot#x", "slot#-1"] {
             let error = parse_row(wrong).expect_err("no seat has this name");
             assert!(error.to_string().contains(wrong), "{error}");

@@ -133,7 +133,7 @@ pub fn parse_pack_index(trailer: &PackTrailer, bytes: &[u8]) -> Result<Pack, Wir
             trailer.index_sha256
         )));
     }
-    parse_file("pack", bytes, VERSION, |at| {
+    parse_file("pack", bytes, VERSION..=VERSION, |at| {
         let pack = Pack {
             before: parts_v1::read_pin(&at.get("before"))?,
             size: at.get("size").number()?,

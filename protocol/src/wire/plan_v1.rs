@@ -57,7 +57,7 @@ pub fn plan_digest(plan: &Plan) -> Digest {
 /// # Errors
 /// A sentence naming the field that is missing or not as [`encode_plan`] writes it.
 pub fn parse_plan(bytes: &[u8]) -> Result<Plan, WireError> {
-    parse_file("plan", bytes, VERSION, |at| {
+    parse_file("plan", bytes, VERSION..=VERSION, |at| {
         Ok(Plan {
             uid: at.get("uid").text()?,
             inc: at.get("inc").number()?,

@@ -4,7 +4,8 @@
 //! records nor phases.
 
 use super::{
-    WireError, encode_ctrl, encode_slot, parse_ctrl, parse_row, row_name, slot_v1::parse_slot_row,
+    WireError, encode_ctrl, encode_save, encode_slot, parse_ctrl, parse_row, parse_save, row_name,
+    slot_v1::parse_slot_row,
 };
 use crate::registry::{Change, Guard, RecordChange, Records, Row, SlotRecord};
 use alloc::{borrow::ToOwned, string::String, vec::Vec};
@@ -38,6 +39,9 @@ pub fn changed(change: &Change, op_id: &str) -> WireChange {
             (Map::new(), encode_slot(after))
         }
         RecordChange::Slot { before, after, .. } => (encode_slot(before), encode_slot(after)),
+        RecordChange::Save { before, after } => {
+            (before.as_ref().map(encode_save).unwrap_or_default(), encode_save(after))
+        }
     };
     let remove = before.keys().filter(|name| !after.contains_key(*name)).cloned().collect();
     let mut set: Map<String, Value> =
@@ -59,11 +63,16 @@ pub fn changed(change: &Change, op_id: &str) -> WireChange {
 pub fn parse_records<'a>(
     rows: impl IntoIterator<Item = (&'a str, &'a Map<String, Value>)>,
 ) -> Result<Records, WireError> {
-    let mut records = Records { ctrl: None, slots: Vec::new() };
+    let mut records = Records::default();
     for (name, attributes) in rows {
         match parse_row(name)? {
             Some(Row::Ctrl) => records.ctrl = Some(parse_ctrl(attributes)?),
             Some(Row::Slot(slot)) => records.slots.push((slot, parse_slot_row(name, attributes)?)),
+            // it decides nothing, so a later version's must not blind this one
+            Some(Row::Save) => match parse_save(attributes) {
+                Ok(saver) => records.save = Some(saver),
+                Err(_) => records.save_unreadable = true,
+            },
             None => {}
         }
     }

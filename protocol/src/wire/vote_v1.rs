@@ -53,7 +53,7 @@ pub fn encode_vote(vote: &Vote) -> Vec<u8> {
 /// # Errors
 /// A sentence naming the field that is missing or not as [`encode_vote`] writes it.
 pub fn parse_vote(bytes: &[u8]) -> Result<Vote, WireError> {
-    parse_file("vote", bytes, VERSION, |at| {
+    parse_file("vote", bytes, VERSION..=VERSION, |at| {
         Ok(Vote {
             slot: at.get("slot").slot()?,
             instance: Instance(at.get("instance").text()?),

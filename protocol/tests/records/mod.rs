@@ -6,14 +6,15 @@
 use protocol::{
     cluster::{ClusterId, Digest, Instance, Member, MemberId, Nonce, Seat, Slot},
     effect::Founding,
-    manifest::{Manifest, Reason},
+    manifest::{Doubt, Manifest, Reason},
     observation::{Check, InAttempt, LogSummary, Ran},
     pack::{BLOCK, Pack, Run},
     plan::Plan,
     registry::{
         Approval, Attest, Ctrl, Evidence, Fence, Lease, Operation, Owner, Parked, Phase, Pin,
-        Request, Restored, Salvage, SlotRecord, Source, Stage, Started, Why,
+        Request, Restored, Salvage, Saver, SlotRecord, Source, Stage, Started, Why,
     },
+    time::Span,
     vote::{Health, Vote},
 };
 
@@ -114,6 +115,10 @@ pub(crate) fn full_manifest() -> Manifest {
         taken_by: Slot(1),
         etcd_version: text("3.5.30"),
         reason: Reason::BeforeRollback,
+        needs: Vec::new(),
+        compact: Some(4_000),
+        doubt: None,
+        taken: Some(1_790_000_000),
     }
 }
 
@@ -125,8 +130,26 @@ pub(crate) fn minimal_manifest() -> Manifest {
         applied: 0,
         term: 0,
         reason: Reason::Salvage,
+        compact: None,
+        taken: None,
         ..full_manifest()
     }
+}
+
+/// A manifest that an agent which does not know of chains and doubts must not read.
+pub(crate) fn demanding_manifest() -> Manifest {
+    Manifest {
+        data: text("inc/1/data/5b.pack"),
+        needs: vec![text("inc/1/data/5a.db"), text("inc/1/data/59.pack")],
+        doubt: Some(Doubt::Shrunk),
+        reason: Reason::Timer,
+        ..full_manifest()
+    }
+}
+
+/// Whose turn it is.
+pub(crate) fn saver() -> Saver {
+    Saver { member: Slot(1), rvn: text("9f2c"), chain: text("77aa"), period: Span(60_000) }
 }
 
 /// A plan with every field.
@@ -195,6 +218,7 @@ pub(crate) fn full_ctrl() -> Ctrl {
         paused: Some(text("maintenance")),
         aborts: 2,
         parked: Some(Parked::Approval(Why::Loss)),
+        adopted: vec![digest("adopted")],
         approved: vec![
             Approval { attempt: 7, parked: Parked::Approval(Why::Loss), about: None },
             Approval { attempt: 7, parked: Parked::Approval(Why::Salvage), about: Some(Slot(2)) },
@@ -226,6 +250,7 @@ pub(crate) fn minimal_ctrl() -> Ctrl {
         paused: None,
         aborts: 0,
         parked: None,
+        adopted: Vec::new(),
         approved: Vec::new(),
         op_id: text("op-1"),
         ..full_ctrl()

@@ -245,7 +245,7 @@ impl World {
     /// Half of what an effect takes, in milliseconds.
     const fn delay(&self, effect: &Effect) -> u64 {
         match effect {
-            Effect::Save { .. }
+            Effect::Save(_)
             | Effect::SalvageCopy { .. }
             | Effect::Restore(..)
             | Effect::Verify(_) => return self.data_delay,

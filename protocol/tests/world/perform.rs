@@ -68,7 +68,7 @@ impl World {
             },
             Effect::PutPlan(plan) => Outcome::PlanWritten(self.store.put_plan(&plan)),
             Effect::Restore(plan, digest) => self.restore(machine, &plan, digest),
-            Effect::Save { reason, inc } => self.save(machine, &uid, reason, inc),
+            Effect::Save(save) => self.save(machine, &uid, save.reason, save.inc),
             Effect::SalvageCopy { .. }
                 if self.logs_refused || self.machines[machine].volume.spoiled =>
             {
@@ -91,7 +91,9 @@ impl World {
     fn write(&mut self, agent: usize, uid: &str, change: &Change, why: &str) -> Outcome {
         let uid = match &*change.record {
             RecordChange::Ctrl { before: None, after } => after.uid.clone(),
-            RecordChange::Ctrl { .. } | RecordChange::Slot { .. } => uid.to_owned(),
+            RecordChange::Ctrl { .. } | RecordChange::Slot { .. } | RecordChange::Save { .. } => {
+                uid.to_owned()
+            }
         };
         let before = self.store.records(&uid);
         let written = self.store.write(&uid, change);
@@ -175,6 +177,10 @@ impl World {
             taken_by: seat.expect("each machine has a seat").slot,
             etcd_version: "3.5.30".to_owned(),
             reason,
+            needs: Vec::new(),
+            compact: None,
+            doubt: None,
+            taken: None,
         };
         self.store.put_snapshot(&manifest, keys);
         Outcome::Saved(manifest)
@@ -245,7 +251,7 @@ const fn is_of_bucket(effect: &Effect) -> bool {
             | Effect::FetchPlan(_)
             | Effect::PutPlan(_)
             | Effect::Restore(..)
-            | Effect::Save { .. }
+            | Effect::Save(_)
             | Effect::SalvageCopy { .. }
             | Effect::ReadCatalogue { .. }
             | Effect::Verify(_)

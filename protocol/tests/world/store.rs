@@ -35,7 +35,7 @@ impl Store {
 
     pub(crate) fn records(&self, uid: &str) -> Records {
         let Some(table) = self.tables.get(uid) else {
-            return Records { ctrl: None, slots: Vec::new() };
+            return Records::default();
         };
         wire::parse_records(table.read()).expect("what was written can be read")
     }

@@ -92,7 +92,7 @@ impl World {
             Effect::Unmark(marker) => format!("unmarks: attempt {}", marker.attempt),
             Effect::Swap { .. } => "swaps the restored member in".to_owned(),
             Effect::MoveAside { .. } => "moves its member aside".to_owned(),
-            Effect::Save { reason, .. } => format!("saves a snapshot: {}", reason.name()),
+            Effect::Save(save) => format!("saves a snapshot: {}", save.reason.name()),
             Effect::SalvageCopy { .. } => "salvages its data".to_owned(),
             Effect::RemoveMember(_) | Effect::AddLearner { .. } | Effect::Promote(_) => {
                 format!("asks etcd to {}", effect.name())
@@ -161,6 +161,12 @@ impl World {
                 self.say(&who, &text);
             }
             RecordChange::Slot { after, .. } => self.wrote_slot(agent, change.name, after),
+            // one line at each change of hands, none for each period
+            RecordChange::Save { before: old, after } => {
+                if old.as_ref().is_none_or(|old| old.chain != after.chain) {
+                    self.say(&who, "saves snapshots from now on");
+                }
+            }
         }
     }
 

@@ -185,7 +185,7 @@ impl Turning<'_> {
             Effect::PutPlan(plan) => Outcome::PlanWritten(self.objects.put_plan(plan)),
             Effect::Restore(..) if !picture.bounds.restores => failed(FailureKind::Unavailable),
             Effect::Restore(plan, digest) => self.restore(plan, digest),
-            Effect::Save { reason, .. } => self.save(picture, *reason),
+            Effect::Save(save) => self.save(picture, save.reason),
             Effect::SalvageCopy { .. } => self.save(picture, Reason::Salvage),
             Effect::ReadCatalogue { inc, .. } => {
                 let of = |manifest: &&Manifest| manifest.inc == *inc;
@@ -280,6 +280,10 @@ impl Turning<'_> {
             taken_by: protocol::cluster::Slot(self.machine.seat as u8),
             etcd_version: "3.5.30".to_owned(),
             reason,
+            needs: Vec::new(),
+            compact: None,
+            doubt: None,
+            taken: None,
         };
         self.objects.put_content(manifest.sha256, content);
         let kept = self.bucket.entry(manifest.key()).or_insert_with(|| manifest.clone());

@@ -221,7 +221,7 @@ impl Machine {
             | Effect::FetchPlan(_)
             | Effect::PutPlan(_)
             | Effect::Restore(..)
-            | Effect::Save { .. }
+            | Effect::Save(_)
             | Effect::SalvageCopy { .. }
             | Effect::ReadCatalogue { .. }
             | Effect::Verify(_)

@@ -177,7 +177,8 @@ impl World {
             source: Some(source),
             ..Ctrl::seated(UID.to_owned(), self.seats.clone())
         };
-        self.first.table = self.tables.hold(&Records { ctrl: Some(ctrl), slots });
+        self.first.table =
+            self.tables.hold(&Records { ctrl: Some(ctrl), slots, ..Records::default() });
         self.first.bucket = self.first_snapshot(cluster);
         self.first.acked = self.acked.put(Vec::new());
         self.look_around();
@@ -270,6 +271,10 @@ impl World {
             taken_by: Slot(0),
             etcd_version: "3.5.30".to_owned(),
             reason: Reason::Timer,
+            needs: Vec::new(),
+            compact: None,
+            doubt: None,
+            taken: None,
         };
         self.buckets.put(Bucket::from([(manifest.key(), manifest)]))
     }

@@ -47,6 +47,7 @@ pub(super) fn written(
             let new = &world.records(after).slots[seat].1;
             (0, world.seat_written(before, change, read, old, new))
         }
+        RecordChange::Save { .. } => (0, None), // decides nothing
     }
 }
 
@@ -101,7 +102,7 @@ impl World {
         let (old, records) = (self.ctrl(before), self.records(before));
         let counted = |slot: Slot| change.checks.iter().any(|(row, _)| *row == Row::Slot(slot));
         let slots = records.slots.iter().filter(|(slot, _)| counted(*slot)).cloned().collect();
-        let counted = Records { ctrl: None, slots };
+        let counted = Records { slots, ..Records::default() };
         let fences = fences(&counted, old.inc, old.attempt);
         let fenced = |member: &&Member| {
             let record = counted.slot(member.slot);

@@ -185,8 +185,8 @@ impl Sim {
         if ctrl.paused.is_some() {
             self.say_to_an_agent(Word::Resume);
         }
-        if let Some(attempt) = self.question() {
-            self.say_to_an_agent(Word::Approve { attempt });
+        if let Some(word) = self.operators_answer() {
+            self.say_to_an_agent(word);
         }
         let unattested: Vec<_> = self
             .gone_for_good()

@@ -154,6 +154,8 @@ pub struct Rates {
     pub slow: u64,
     /// The cloud's API says of a machine that it is gone, or that it lives, and that is not so.
     pub cloud: u64,
+    /// A regular snapshot is whole and doubtful: keys seem to be gone.
+    pub doubted: u64,
 }
 
 /// Everything a run depends on.
@@ -208,6 +210,7 @@ impl Options {
             forged: rate(100),
             slow: rate(20),
             cloud: 0,
+            doubted: 0,
         };
         let latency = (1, *rng.choice(&[5, 20, 100, 300]).unwrap_or(&20));
         let mode = if rng.u8(0..8) == 0 { Mode::Ask } else { Mode::Automatic };
@@ -225,7 +228,8 @@ impl Options {
         let spare = members - protocol::cluster::quorum(members);
         let lost_for_good = if rng.bool() { 0 } else { rng.usize(0..=spare) };
         let lies = seed.is_multiple_of(2); // where it does not, more of what is attested is so
-        let rates = Rates { cloud: if lies { rng.u64(0..=500) } else { 0 }, ..rates };
+        let mut of_lies = |most| if lies { rng.u64(0..=most) } else { 0 };
+        let rates = Rates { cloud: of_lies(500), doubted: of_lies(300), ..rates };
         let drawn = Self {
             seed,
             members,
@@ -283,7 +287,8 @@ fn faults(rng: &mut fastrand::Rng, safety: u64) -> Vec<Planned> {
 
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rates { refused, lost, late, twice, torn, stale, forged, slow, cloud } = self.rates;
+        let Rates { refused, lost, late, twice, torn, stale, forged, slow, cloud, doubted } =
+            self.rates;
         let (least, most) = self.latency;
         writeln!(
             f,
@@ -300,7 +305,7 @@ impl fmt::Display for Options {
         writeln!(
             f,
             "  stores, in thousandths: refused {refused}, answer lost {lost}, late {late}, twice {twice}, torn {torn}, \
-             stale list {stale}, forged votes {forged}, slow {slow}; the cloud lies {cloud}; half a call \
+             stale list {stale}, forged votes {forged}, slow {slow}; the cloud lies {cloud}, snapshots are doubted {doubted}; half a call \
              {least}-{most} ms; a write each {} ms",
             self.writes
         )?;

@@ -87,7 +87,7 @@ impl Sim {
             | Effect::FetchPlan(_)
             | Effect::PutPlan(_)
             | Effect::Restore(..)
-            | Effect::Save { .. }
+            | Effect::Save(_)
             | Effect::SalvageCopy { .. }
             | Effect::ReadCatalogue { .. }
             | Effect::Verify(_)) => self.call_bucket(process, machine, uid, effect),
@@ -100,7 +100,9 @@ impl Sim {
     fn call_write(&mut self, uid: &str, change: &Change) -> Outcome {
         let uid = match &*change.record {
             RecordChange::Ctrl { before: None, after } => after.uid.clone(),
-            RecordChange::Ctrl { .. } | RecordChange::Slot { .. } => uid.to_owned(),
+            RecordChange::Ctrl { .. } | RecordChange::Slot { .. } | RecordChange::Save { .. } => {
+                uid.to_owned()
+            }
         };
         let tag = self.table.tag();
         let again = |sim: &mut Self| {
@@ -272,7 +274,7 @@ const fn is_of_bucket(effect: &Effect) -> bool {
             | Effect::FetchPlan(_)
             | Effect::PutPlan(_)
             | Effect::Restore(..)
-            | Effect::Save { .. }
+            | Effect::Save(_)
             | Effect::SalvageCopy { .. }
             | Effect::ReadCatalogue { .. }
             | Effect::Verify(_)

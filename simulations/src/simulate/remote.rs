@@ -13,7 +13,7 @@ use protocol::{
     cluster::{Digest, MemberId, member_id},
     effect::{Effect, Listed},
     event::{Failure, FailureKind, Outcome},
-    manifest::{Manifest, Reason},
+    manifest::{Doubt, Manifest, Reason},
     plan::Plan,
     registry::Source,
     vote::{Health, Vote},
@@ -43,7 +43,7 @@ impl Sim {
             },
             Effect::PutPlan(plan) => Outcome::PlanWritten(self.bucket.put_plan(&plan)),
             Effect::Restore(plan, digest) => self.restore(machine, &plan, digest),
-            Effect::Save { reason, inc } => self.save(machine, uid, reason, inc),
+            Effect::Save(save) => self.save(machine, uid, save.reason, save.inc),
             Effect::SalvageCopy { .. } if self.refuses_copies(machine) => {
                 bad("etcd refuses a copy of this member")
             }
@@ -143,6 +143,12 @@ impl Sim {
     }
 
     fn save(&mut self, machine: usize, uid: &str, reason: Reason, inc: u64) -> Outcome {
+        let regular = matches!(reason, Reason::Timer | Reason::Hand);
+        let doubted = regular && self.chance(self.options.rates.doubted);
+        let doubt = doubted.then_some(Doubt::Shrunk);
+        if doubted {
+            self.ghost.saw("doubtful");
+        }
         let here = &self.machines[machine];
         let runs = here.running().is_some();
         let salvage = reason == Reason::Salvage;
@@ -150,7 +156,8 @@ impl Sim {
             return unavailable("etcd does not answer");
         };
         let (keys, revision, sum) = (store.keys(), store.revision(), store.sum());
-        let content = format!("{:?}/{revision}/{sum:016x}", store.cluster);
+        let content =
+            format!("{:?}/{revision}/{sum:016x}{}", store.cluster, doubt.map_or("", Doubt::name));
         let sha256 = Digest::of(content.as_bytes());
         let manifest = Manifest {
             uid: uid.to_owned(),
@@ -167,6 +174,10 @@ impl Sim {
             taken_by: self.seat_of(machine),
             etcd_version: "3.5.30".to_owned(),
             reason,
+            needs: Vec::new(),
+            compact: None,
+            doubt,
+            taken: None,
         };
         self.saved(&manifest);
         self.bucket.put_snapshot(

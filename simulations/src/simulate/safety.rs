@@ -10,6 +10,7 @@ use super::{Sim, ghost::Decision};
 use crate::world::etcd::Store;
 use protocol::{
     cluster::{Digest, MemberId, Slot, quorum},
+    guards,
     manifest::Manifest,
     observation::{Check, InAttempt, LogSummary},
     registry::{Change, Ctrl, Evidence, Fence, Parked, Phase, RecordChange, Records, Why},
@@ -34,6 +35,8 @@ impl Sim {
                 }
                 self.check_slot(change.name, old, new, wished, after);
             }
+            // whose turn it is to save decides nothing
+            (RecordChange::Save { .. }, _, _) => {}
         }
     }
 
@@ -327,6 +330,7 @@ impl Sim {
             })
             .map(|(_, manifest)| manifest)
             .filter(|manifest| of_it(manifest) && sound(manifest))
+            .filter(|manifest| guards::is_trusted(manifest, &old.adopted))
             .filter(|manifest| !self.ghost.spoilt.contains(&manifest.sha256))
             .map(|manifest| manifest.revision)
             .max();
@@ -339,7 +343,12 @@ impl Sim {
         }
         let Some(object) = &source.object else { return };
         let all = self.ghost.manifests.iter().map(|(_, manifest)| manifest);
-        let mine = all.filter(|manifest| manifest.sha256 == object.sha256).any(of_it);
+        let mut it = all.filter(|manifest| manifest.sha256 == object.sha256 && of_it(manifest));
+        let trusted = it.clone().any(|manifest| guards::is_trusted(manifest, &old.adopted));
+        let mine = it.next().is_some();
+        if mine && !trusted {
+            self.broke("S12: a doubtful snapshot is restored unasked".to_owned());
+        }
         let again = old.source.as_ref().is_some_and(|old| old.object.as_ref() == Some(object));
         if !mine && !again {
             self.broke("S15: the source is of another incarnation".to_owned());

@@ -99,6 +99,7 @@ impl Sim {
         match effect {
             Effect::Mark(wanted) => self.check_promise(agent, *wanted),
             Effect::Stop => self.check_stop(agent),
+            Effect::Start(_) => self.check_begun(agent),
             Effect::Restore(..) => self.check_restored(agent),
             _ => {}
         }
@@ -114,6 +115,18 @@ impl Sim {
         let silent = self.now > agent.read_at + SILENT * self.options.pace.stretch();
         if silent && !forbidden && memory.retired < ran.inc {
             self.broke(format!("L9: {} stops etcd though the table is silent", machine.instance));
+        }
+    }
+
+    /// S11, of what the agent had read when it asked for the start: what it reads while etcd is being
+    /// started comes too late for that.
+    fn check_begun(&mut self, agent: usize) {
+        let agent = &self.agents[agent];
+        let machine = &self.machines[agent.machine];
+        let Some(ran) = &machine.root.ran else { return };
+        if agent.ctrl().is_some_and(|read| read.inc > ran.inc) {
+            let name = &machine.instance;
+            self.broke(format!("S11: {name} starts an incarnation that it knows to be over"));
         }
     }
 
@@ -183,10 +196,6 @@ impl Sim {
         }
         if !quarantined && !self.ghost.opened.contains(&ran.inc) {
             self.broke(format!("S14: {name} lets clients in before the opening"));
-        }
-        let read = self.agents.iter().find(|agent| agent.machine == machine);
-        if read.and_then(|agent| agent.ctrl()).is_some_and(|read| read.inc > ran.inc) {
-            self.broke(format!("S11: {name} starts an incarnation that it knows to be over"));
         }
         let twice = (0..self.machines.len())
             .filter(|at| *at != machine)

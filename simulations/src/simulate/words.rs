@@ -5,15 +5,15 @@
 use super::{Fault, Planned, Sim, Word, faults::Cure};
 use protocol::{
     cluster::Slot,
+    manifest::Manifest,
     observation::Ran,
-    registry::{Parked, Request, SlotRecord},
+    registry::{Parked, Request, SlotRecord, Why},
 };
 
 const BY: &str = "op";
 
 impl Sim {
     pub(super) fn word(&mut self, planned: Planned) {
-        let because = || "the simulator says so".to_owned();
         let seats = self.options.members as u64;
         let slot = Slot(u8::try_from(planned.pick / 11 % seats).unwrap_or(0));
         let word = match planned.fault {
@@ -32,8 +32,8 @@ impl Sim {
                 };
                 Word::Attest { slot: *slot, by: BY.to_owned(), because: because() }
             }
-            Fault::Answer => match self.question() {
-                Some(attempt) => Word::Approve { attempt },
+            Fault::Answer => match self.operators_answer() {
+                Some(word) => word,
                 None => return,
             },
             _ => Word::Abort,
@@ -41,11 +41,22 @@ impl Sim {
         self.say_to_an_agent(word);
     }
 
-    /// The attempt that waits for an operator's consent.
-    pub(super) fn question(&self) -> Option<u64> {
+    /// What an operator says to the attempt that waits for consent, if one does: now and then that a
+    /// doubtful snapshot is all right, else yes.
+    pub(super) fn operators_answer(&mut self) -> Option<Word> {
         let records = self.records();
         let ctrl = records.ctrl.as_ref()?;
-        matches!(ctrl.parked, Some(Parked::Approval(_))).then_some(ctrl.attempt)
+        let doubts = ctrl.parked == Some(Parked::Approval(Why::Doubt));
+        if doubts && self.rng.bool() {
+            let of_it = |manifest: &&Manifest| manifest.inc == ctrl.inc && manifest.doubt.is_some();
+            let all = self.ghost.manifests.iter().map(|(_, manifest)| manifest);
+            let newest = all.filter(of_it).max_by_key(|manifest| manifest.revision)?;
+            let sha256 = newest.sha256;
+            self.ghost.saw("adopted");
+            return Some(Word::Adopt { sha256, because: because() });
+        }
+        let asks = matches!(ctrl.parked, Some(Parked::Approval(_)));
+        asks.then_some(Word::Approve { attempt: ctrl.attempt })
     }
 
     /// Seats whose machine is gone, says the cloud: of some that live too, and not of all that are gone.
@@ -91,13 +102,17 @@ impl Sim {
     }
 }
 
+fn because() -> String {
+    "the simulator says so".to_owned()
+}
+
 fn request(rollback: bool) -> Request {
     Request {
         rollback,
         source: None,
         scope: Vec::new(),
         by: BY.to_owned(),
-        because: "the simulator says so".to_owned(),
+        because: because(),
         attempt: None,
     }
 }

@@ -30,7 +30,7 @@ impl LockTable {
     /// One consistent read.
     pub fn records(&self, uid: &str) -> Arc<Records> {
         let read = self.clusters.get(uid).and_then(|rows| rows.read.clone());
-        read.unwrap_or_else(|| Records { ctrl: None, slots: Vec::new() }.into())
+        read.unwrap_or_default()
     }
 
     /// A tag for a write, as the driver makes one: its repetitions bear the same.

@@ -11,7 +11,7 @@ use agent::{
     adapters::s3::S3Store,
     ports::{
         etcd::{Snapshot, Streamed},
-        object_store::{Moved, Object, ObjectStore, Put, StoreError},
+        object_store::{Moved, Object, ObjectStore, Put, StoreError, Stored, Tail},
         pieces::Pieces,
     },
 };
@@ -58,6 +58,18 @@ impl ObjectStore for InStep {
         Ok(Some(moved(&object.bytes)))
     }
 
+    async fn tail(&self, key: &str, most: u64) -> Result<Option<Tail>, StoreError> {
+        self.0.tail(key, most).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.0.delete(key).await
+    }
+
+    async fn list_stored(&self, prefix: &str) -> Result<Vec<Stored>, StoreError> {
+        self.0.list_stored(prefix).await
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
         self.0.list(prefix).await
     }
@@ -100,5 +112,9 @@ impl Pieces for InMemory {
 impl Snapshot for InMemory {
     fn streamed(&self) -> Option<Streamed> {
         self.streamed.filter(|_| self.taken)
+    }
+
+    fn database(&self) -> u64 {
+        self.bytes.len() as u64
     }
 }

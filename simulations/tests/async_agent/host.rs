@@ -19,7 +19,7 @@ use agent::{
         clock::Clock,
         machine::{Machine, MachineError},
         pieces::Pieces,
-        snapshots::{Inspected, SnapshotError, Snapshots},
+        snapshots::{Expected, Inspected, Proven, Rehearsed, SnapshotError, Snapshots, Verdict},
     },
 };
 use async_trait::async_trait;
@@ -116,6 +116,7 @@ impl Host {
             client_url: format!("http://{}:2379", self.name),
             socket: self.scratch.join("etcd.sock"),
             state_dir: self.scratch.clone(),
+            incremental: true,
             hold: None,
         }
     }
@@ -175,6 +176,10 @@ impl Clock for Host {
     fn now(&self) -> Moment {
         let millis = u64::try_from(self.millis()).unwrap_or(u64::MAX);
         Moment(millis + 1_000_000 * (self.at as u64 + 1))
+    }
+
+    fn unix(&self) -> u64 {
+        1_790_000_000 + u64::try_from(self.millis() / 1000).unwrap_or(0)
     }
 }
 
@@ -299,6 +304,10 @@ impl Machine for Host {
 
 #[async_trait]
 impl Snapshots for Host {
+    fn room(&self) -> Option<u64> {
+        None
+    }
+
     async fn tools(&self) -> Result<(), SnapshotError> {
         Ok(())
     }
@@ -311,12 +320,12 @@ impl Snapshots for Host {
 
     async fn restore(
         &self,
-        file: &Path,
+        file: &Proven,
         _: &str,
         plan: &Plan,
         digest: Digest,
     ) -> Result<(), SnapshotError> {
-        let (_, keys) = read_snapshot(file)?;
+        let (_, keys) = read_snapshot(file.path())?;
         self.change(&format!("restores inc {}", plan.inc), |machine| {
             let initial = plan.initial_cluster();
             let mut store = Store::founded(&machine.peer_url, &initial, &plan.token);
@@ -334,6 +343,24 @@ impl Snapshots for Host {
         taken.write(file).map_err(SnapshotError::Failed)?;
         pause(150).await;
         Ok(())
+    }
+
+    async fn rehearse(&self, file: &Path, expected: &Expected) -> Result<Rehearsed, SnapshotError> {
+        pause(150).await;
+        let (revision, keys) = read_snapshot(file)?;
+        let differs = |what: &str| SnapshotError::Bad(format!("the {what} differs"));
+        if revision != expected.revision {
+            return Err(differs("revision"));
+        }
+        let live_keys = match expected.live_keys {
+            Some(recorded) if recorded != keys.len() as u64 => {
+                return Err(differs("count of live keys"));
+            }
+            Some(_) => Verdict::Same,
+            None => Verdict::Unknown("no count of live keys was recorded".to_owned()),
+        };
+        let hash_kv = Verdict::Unknown("a simulated file has no HashKV".to_owned());
+        Ok(Rehearsed { hash_kv, live_keys })
     }
 
     async fn pieces(&self, file: &Path) -> Result<Box<dyn Pieces>, SnapshotError> {

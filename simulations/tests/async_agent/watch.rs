@@ -55,7 +55,7 @@ impl World {
             self.violate("S4: two clusters were founded under one prefix".to_owned());
         }
         let Some(ctrl) = &after.ctrl else { return };
-        let before = before.unwrap_or(Records { ctrl: None, slots: Vec::new() });
+        let before = before.unwrap_or_default();
         for (slot, record) in &after.slots {
             let old = before.slot(*slot).fence.as_ref();
             if let Some(fence) = record.fence.as_ref().filter(|fence| old != Some(*fence)) {

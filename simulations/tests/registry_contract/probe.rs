@@ -5,7 +5,7 @@ use agent::{
     adapters::{dynamodb::DynamoTable, s3::S3Store},
     driver::conditions::{By, ProbeError, probe},
     ports::{
-        object_store::{Moved, Object, ObjectStore, Put, StoreError},
+        object_store::{Moved, Object, ObjectStore, Put, StoreError, Stored, Tail},
         pieces::Pieces,
         registry::{Item, ItemWrite, Registry},
     },
@@ -62,6 +62,15 @@ impl ObjectStore for Careless {
     }
     async fn download(&self, key: &str, file: &Path) -> Result<Option<Moved>, StoreError> {
         self.inner.download(key, file).await
+    }
+    async fn tail(&self, key: &str, most: u64) -> Result<Option<Tail>, StoreError> {
+        self.inner.tail(key, most).await
+    }
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.inner.delete(key).await
+    }
+    async fn list_stored(&self, prefix: &str) -> Result<Vec<Stored>, StoreError> {
+        self.inner.list_stored(prefix).await
     }
     async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
         self.inner.list(prefix).await

@@ -18,6 +18,7 @@ pub(super) struct Stream {
     pages: Pages,
     applied: u64,
     term: u64,
+    database: u64,
     streamed: Option<Streamed>,
 }
 
@@ -31,6 +32,7 @@ impl Stream {
             pages: Pages::default(),
             applied: status.raft_applied_index(),
             term: status.raft_term(),
+            database: u64::try_from(status.db_size()).unwrap_or(0),
             streamed: None,
         }
     }
@@ -65,5 +67,9 @@ impl pieces::Pieces for Stream {
 impl Snapshot for Stream {
     fn streamed(&self) -> Option<Streamed> {
         self.streamed
+    }
+
+    fn database(&self) -> u64 {
+        self.database
     }
 }

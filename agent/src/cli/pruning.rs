@@ -1,0 +1,188 @@
+//! **pruning** — deletes what retention no longer wants (`protocol/src/retention.rs`).
+//!
+//! Comes in: everything that is listed, and everything that refers to it. Goes out: first the manifests of
+//! snapshots that go, then, by a second look, data that no manifest needs: killed at any point it leaves
+//! garbage, and never a snapshot without its data. Whatever can't be read or looked at ends it.
+
+use super::{
+    Context,
+    alone::answer,
+    snapshots::{Prune, Shelf},
+};
+use crate::{
+    driver::perform,
+    exit::{Code, Problem},
+    local::snapshots::{Pruned, Verdict},
+    ports::object_store::StoreError,
+    render,
+};
+use protocol::{
+    effect::Effect,
+    event::Outcome,
+    guards,
+    manifest::{Manifest, Reason},
+    registry::Phase,
+    retention::{self, Datum, Entry, Judged, Policy, Protected},
+    wire::Keys,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) async fn prune(context: &Context<'_>, what: &Prune) -> Result<(), Problem> {
+    let dry_run = what.dry_run;
+    let policy = Policy {
+        all: what.all_for,
+        hourly_for: what.hourly_for,
+        daily_for: what.daily_for,
+        least: what.least,
+        most: what.most,
+    };
+    if !policy.is_consistent() {
+        let text = "--least is at least 1, --most no less than it, and each time no shorter than the one before";
+        return Err(Problem::new(Code::Usage, text).next("requorum snapshot prune --help"));
+    }
+    let mut shelf = Shelf::open(context).await?;
+    if shelf.ctrl.phase != Phase::Idle || shelf.ctrl.request.is_some() {
+        let text = "nothing is deleted while a recovery is under way or asked for";
+        return Err(Problem::new(Code::Refused, text).next("requorum status"));
+    }
+    // data first: what is uploaded after this look is no garbage of it
+    let data = data(&shelf).await?;
+    let (manifests, unreadable) = every(&shelf).await?;
+    // records last: what they refer to must be no older than what was listed
+    shelf.read_again().await?;
+    let protected = protected(&shelf, &manifests).await?;
+    let written = ages(&shelf).await?;
+    let now = shelf.hands.ports.clock.unix();
+    let entry = |manifest: &Manifest| {
+        let age = written.get(&manifest.key()).copied().flatten();
+        entry(&shelf, manifest, age.map(|age| now.saturating_sub(age)))
+    };
+    let entries: Vec<Entry> = manifests.iter().map(entry).collect();
+    let judged = retention::judge(&entries, now, &policy, &protected);
+    let dropped: BTreeSet<&str> =
+        judged.iter().filter(|judged| drops(judged)).map(|judged| judged.key.as_str()).collect();
+    if !dry_run {
+        for key in &dropped {
+            delete(&shelf, key).await?;
+        }
+    }
+    // what stays after that; LIST is not asked again, since it may be behind
+    let left: Vec<Entry> =
+        entries.iter().filter(|entry| !dropped.contains(entry.key.as_str())).cloned().collect();
+    let garbage = retention::garbage(&data, &left, &unreadable, &judged, &protected);
+    if !dry_run {
+        for key in &garbage {
+            delete(&shelf, key).await?;
+        }
+    }
+    let verdicts = judged.iter().map(|judged| Verdict::new(&judged.key, judged.verdict)).collect();
+    render::pruned(&Pruned::new(dry_run, verdicts, garbage), context.output);
+    Ok(())
+}
+
+const fn drops(judged: &Judged) -> bool {
+    matches!(judged.verdict, retention::Verdict::Drop)
+}
+
+/// Deletes one object, unless anything was decided since it was judged: a restore that began meanwhile may
+/// refer to it.
+async fn delete(shelf: &Shelf, key: &str) -> Result<(), Problem> {
+    if shelf.was_decided().await? {
+        let text = "something was decided while snapshots were being deleted; the rest is kept";
+        return Err(Problem::new(Code::Refused, text).next("requorum status, and prune again"));
+    }
+    let full = shelf.hands.keys(&shelf.uid).under(key);
+    shelf.hands.ports.store.delete(&full).await.map_err(|error| unanswered(&error))
+}
+
+fn unanswered(error: &StoreError) -> Problem {
+    super::agent::store_problem("the bucket", error)
+}
+
+/// Its age is the store's word, not its saver's: a machine whose clock jumped would age all the others. What
+/// an operator brought counts as no snapshot of ours; it is kept as long as it is on record.
+fn entry(shelf: &Shelf, manifest: &Manifest, written: Option<u64>) -> Entry {
+    let own = manifest.reason != Reason::Adopted;
+    Entry {
+        key: manifest.key(),
+        inc: manifest.inc,
+        revision: manifest.revision,
+        taken: written,
+        suspect: !own || !guards::is_trusted(manifest, &shelf.ctrl.adopted),
+        needs: manifest.needs.iter().chain([&manifest.data]).cloned().collect(),
+    }
+}
+
+/// Every manifest of every incarnation up to ours.
+async fn every(shelf: &Shelf) -> Result<(Vec<Manifest>, Vec<String>), Problem> {
+    let (mut manifests, mut unreadable) = (Vec::new(), Vec::new());
+    for inc in 0..=shelf.ctrl.inc {
+        let (read, refused) = shelf.manifests(inc).await?;
+        manifests.extend(read);
+        unreadable.extend(refused);
+    }
+    Ok((manifests, unreadable))
+}
+
+async fn data(shelf: &Shelf) -> Result<Vec<Datum>, Problem> {
+    let keys = shelf.hands.keys(&shelf.uid);
+    let mut data = Vec::new();
+    for inc in 0..=shelf.ctrl.inc {
+        let folder = keys.under(&Keys::data_folder(inc));
+        let stored = shelf.hands.ports.store.list_stored(&folder).await;
+        for stored in stored.map_err(|error| unanswered(&error))? {
+            let Some(key) = keys.strip(&stored.key) else { continue };
+            data.push(Datum { key: key.to_owned(), age: stored.age });
+        }
+    }
+    Ok(data)
+}
+
+/// Seconds since each manifest was written, as the store says, by its key.
+async fn ages(shelf: &Shelf) -> Result<BTreeMap<String, Option<u64>>, Problem> {
+    let keys = shelf.hands.keys(&shelf.uid);
+    let mut ages = BTreeMap::new();
+    for inc in 0..=shelf.ctrl.inc {
+        let folder = keys.under(&Manifest::folder(inc));
+        let stored = shelf.hands.ports.store.list_stored(&folder).await;
+        for stored in stored.map_err(|error| unanswered(&error))? {
+            let Some(key) = keys.strip(&stored.key) else { continue };
+            ages.insert(key.to_owned(), stored.age);
+        }
+    }
+    Ok(ages)
+}
+
+/// All that anything refers to. What refers to something and can't be read keeps everything.
+async fn protected(shelf: &Shelf, manifests: &[Manifest]) -> Result<Protected, Problem> {
+    let ctrl = &shelf.ctrl;
+    let whose = perform::For { uid: Some(shelf.uid.clone()), slot: None };
+    let mut keys = BTreeSet::new();
+    let source = ctrl.source.as_ref().and_then(|source| source.object.as_ref());
+    keys.extend(source.map(|pin| pin.key.clone()));
+    if let Some(pin) = &ctrl.plan {
+        let fetched = perform::perform(&shelf.hands, &whose, &Effect::FetchPlan(pin.clone())).await;
+        if let Outcome::Plan(plan) = answer(fetched, "reading the plan")? {
+            keys.extend(plan.fallbacks.iter().cloned());
+            keys.extend(plan.source.object.map(|pin| pin.key));
+        }
+    }
+    let adopted = manifests.iter().filter(|manifest| ctrl.adopted.contains(&manifest.sha256));
+    keys.extend(adopted.map(Manifest::key));
+    let named = shelf.records.salvages().filter_map(|(_, salvage)| salvage.manifest.clone());
+    keys.extend(named);
+    let votes = perform::perform(&shelf.hands, &whose, &Effect::Exchange(None)).await;
+    if let Outcome::Votes(votes) = answer(votes, "reading the votes")? {
+        keys.extend(votes.iter().filter_map(|vote| vote.manifest.clone()));
+    }
+    // a vote or a plan of an earlier life may name what was rightly deleted since
+    let there = |key: &String| {
+        manifests.iter().any(|m| m.key() == *key || m.data == *key || m.needs.contains(key))
+    };
+    keys.retain(|key| there(key) || Some(key) == source.map(|pin| &pin.key));
+    let own = |manifest: &&Manifest| manifest.inc == ctrl.inc && manifest.reason != Reason::Adopted;
+    let newest = manifests.iter().filter(own);
+    let newest = newest.max_by_key(|manifest| manifest.revision);
+    let chain = newest.map(|newest| newest.needs.first().unwrap_or(&newest.data).clone());
+    Ok(Protected { inc: ctrl.inc, keys, chain })
+}

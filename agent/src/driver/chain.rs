@@ -1,0 +1,265 @@
+//! **chain** — snapshots that are laid over others: what this process remembers of the one it extends, and
+//! how the end of one becomes a file again.
+//!
+//! Comes in: a pin, which is all that a plan carries. Goes out: the file, proven by its digest. A pack names
+//! what it is laid over, so the way back to the base is found from the newest (`protocol/src/pack.rs`).
+//! Whatever is missing or damaged on that way is named, and makes the snapshot a bad one.
+
+use super::{Hands, bad, data::Scratch, store_failed, unavailable};
+use crate::ports::{object_store::Tail, snapshots::Proven};
+use protocol::{
+    cluster::Digest,
+    event::{Failure, FailureKind},
+    pack::{Blocks, CHAIN_MAX, Chain, Pack, wants_base},
+    registry::Pin,
+    wire::{PACK_TRAILER, parse_pack_index, parse_pack_trailer},
+};
+use sha2::{Digest as _, Sha256};
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
+
+/// Bytes asked for at the end of a pack: most indexes are shorter, so one call brings both.
+const TAIL: u64 = 256 << 10;
+/// Bytes that stay free whatever is downloaded: etcd allocates its log ahead, 64 MB a file.
+const BESIDE: u64 = 128 << 20;
+/// Bytes laid at once.
+const PIECE: usize = 1 << 20;
+
+/// The chain that this process extends.
+#[derive(Debug)]
+pub(crate) struct Extended {
+    /// Its name in the record of whose turn it is.
+    pub(super) name: String,
+    pub(super) inc: u64,
+    /// The newest data of it, and the digest of the file that this gives.
+    pub(super) newest: Pin,
+    /// Keys of all of it, the base first.
+    pub(super) keys: Vec<String>,
+    pub(super) grown: Chain,
+    pub(super) blocks: Blocks,
+    /// Bytes of etcd's database then: they shrink by a defragmentation and by nothing else.
+    pub(super) database: u64,
+    /// A pack had too many runs: a whole file is due.
+    pub(super) outgrown: bool,
+}
+
+impl Extended {
+    /// Whether a snapshot may be laid over it: of the same chain, not grown too much, and of a file
+    /// that was not written anew.
+    pub(super) fn goes_on(&self, name: &str, inc: u64, database: u64) -> bool {
+        let same = self.name == name && self.inc == inc && !self.outgrown;
+        // what it grew by is in no block that is known
+        let grown = database.saturating_sub(self.database);
+        same && database >= self.database && !wants_base(&self.grown, grown, 0)
+    }
+}
+
+/// How a chain goes on with a snapshot.
+pub(super) enum Link {
+    /// It does not: the snapshot is a whole file on its own.
+    None,
+    /// A new one begins.
+    Base(Box<Extended>),
+    /// One pack more.
+    Pack {
+        /// Its key, and the digest of the file that it gives.
+        newest: Pin,
+        /// What was stored.
+        bytes: u64,
+        /// Bytes of etcd's database.
+        database: u64,
+    },
+}
+
+impl Link {
+    /// Joins it to the chain.
+    pub(super) fn join(self, chain: &mut Option<Extended>) {
+        match (self, chain) {
+            (Self::Base(mut base), chain) => {
+                base.blocks.keep();
+                *chain = Some(*base);
+            }
+            (Self::Pack { newest, bytes, database }, Some(chain)) => {
+                chain.blocks.keep();
+                chain.keys.push(newest.key.clone());
+                chain.newest = newest;
+                chain.grown.packs += 1;
+                chain.grown.bytes += bytes;
+                chain.database = database;
+            }
+            (Self::Pack { .. } | Self::None, _) => {}
+        }
+    }
+}
+
+/// A snapshot's file, which goes when this does.
+pub(super) struct Fetched {
+    _file: Scratch,
+    pub(super) proven: Proven,
+}
+
+pub(super) fn is_pack(key: &str) -> bool {
+    Path::new(key).extension().is_some_and(|extension| extension == "pack")
+}
+
+impl Hands {
+    /// The packs that lead from the pinned one back to a base, the newest first, and the base.
+    async fn way_back(&self, uid: &str, pin: &Pin) -> Result<(Vec<(String, Pack)>, Pin), Failure> {
+        let (mut packs, mut at) = (Vec::new(), pin.clone());
+        while is_pack(&at.key) {
+            if packs.len() >= CHAIN_MAX {
+                return Err(bad(format!("more than {CHAIN_MAX} packs lie below {}", pin.key)));
+            }
+            let pack = self.index_of(uid, &at.key).await?;
+            if pack.sha256 != at.sha256 {
+                let text = format!("the pack {} gives another file than the one wanted", at.key);
+                return Err(bad(text));
+            }
+            let key = std::mem::replace(&mut at, pack.before.clone()).key;
+            packs.push((key, pack));
+        }
+        Ok((packs, at))
+    }
+
+    /// Reads a pack's index, which stands at its end.
+    pub(super) async fn index_of(&self, uid: &str, key: &str) -> Result<Pack, Failure> {
+        let named = |error: &dyn std::fmt::Display| bad(format!("the pack {key}: {error}"));
+        let tail = self.tail_of(uid, key, TAIL).await?;
+        let ends = |tail: &Tail| {
+            let (_, trailer) = tail.bytes.split_last_chunk::<PACK_TRAILER>()?;
+            Some(parse_pack_trailer(trailer, tail.size))
+        };
+        let trailer = ends(&tail).ok_or_else(|| named(&"it is too short to be one"))?;
+        let trailer = trailer.map_err(|error| named(&error))?;
+        let wanted = trailer.index_len + PACK_TRAILER as u64;
+        let tail = if wanted > tail.bytes.len() as u64 {
+            self.tail_of(uid, key, wanted).await?
+        } else {
+            tail
+        };
+        let from =
+            (tail.bytes.len() as u64).checked_sub(wanted).and_then(|at| usize::try_from(at).ok());
+        let index = from.and_then(|at| tail.bytes.get(at..tail.bytes.len() - PACK_TRAILER));
+        let index = index.ok_or_else(|| unavailable(format!("the end of {key} broke off")))?;
+        parse_pack_index(&trailer, index).map_err(|error| named(&error))
+    }
+
+    async fn tail_of(&self, uid: &str, key: &str, most: u64) -> Result<Tail, Failure> {
+        let full = self.keys(uid).under(key);
+        let tail = self.ports.store.tail(&full, most).await.map_err(store_failed)?;
+        tail.ok_or_else(|| bad(format!("{full} is not in the bucket")))
+    }
+
+    /// Downloads an object whole.
+    async fn download(&self, uid: &str, key: &str) -> Result<(Scratch, Digest), Failure> {
+        let full = self.keys(uid).under(key);
+        let file = self.scratch();
+        let moved = self.ports.store.download(&full, &file.0).await.map_err(store_failed)?;
+        let moved = moved.ok_or_else(|| bad(format!("{full} is not in the bucket")))?;
+        Ok((file, moved.sha256))
+    }
+
+    /// A download must not take the room that a living member writes to.
+    pub(super) fn has_room(&self, size: u64) -> Result<(), Failure> {
+        let room = self.ports.snapshots.room();
+        let Some(room) = room.filter(|room| *room < size.saturating_add(BESIDE)) else {
+            return Ok(());
+        };
+        let text = format!(
+            "{} MB are free beside etcd's data, and {} MB would be downloaded",
+            room >> 20,
+            size >> 20
+        );
+        Err(Failure { kind: FailureKind::NoSpace, text })
+    }
+
+    /// Downloads what a pin names, and what it is laid over, and proves that the file is the pinned one.
+    pub(super) async fn fetch(&self, uid: &str, pin: &Pin, size: u64) -> Result<Fetched, Failure> {
+        self.has_room(size)?;
+        let (packs, base) = self.way_back(uid, pin).await?;
+        let (file, sha256) = self.download(uid, &base.key).await?;
+        if sha256 != base.sha256 {
+            let (key, wanted) = (&base.key, &base.sha256);
+            return Err(bad(format!("{key} is damaged: its sha256 is {sha256}, not {wanted}")));
+        }
+        for (key, pack) in packs.into_iter().rev() {
+            let (blocks, _) = self.download(uid, &key).await?;
+            let onto = file.0.clone();
+            let laid = tokio::task::spawn_blocking(move || lay(&pack, &blocks.0, &onto));
+            match laid.await.map_err(unavailable)? {
+                Ok(true) => {}
+                Ok(false) => return Err(bad(format!("the blocks of {key} are damaged"))),
+                Err(error) => return Err(local(&error, &format!("laying {key} over its base"))),
+            }
+        }
+        let (found, sha256) = if is_pack(&pin.key) {
+            hash(file.0.clone()).await?
+        } else {
+            measured(&file.0, sha256)?
+        };
+        let proven = Proven::new(&file.0, &sha256, &pin.sha256).filter(|_| found == size);
+        let proven = proven.ok_or_else(|| {
+            bad(format!(
+                "the snapshot {} is damaged: {found} bytes with sha256 {sha256}, expected {size} bytes with {}",
+                pin.key, pin.sha256
+            ))
+        })?;
+        Ok(Fetched { _file: file, proven })
+    }
+}
+
+fn measured(file: &Path, sha256: Digest) -> Result<(u64, Digest), Failure> {
+    let size = std::fs::metadata(file).map_err(|error| local(&error, "looking at the download"))?;
+    Ok((size.len(), sha256))
+}
+
+/// Lays a pack's blocks over a file. `false`: they are not those that its index speaks of; the file is of
+/// no use then.
+fn lay(pack: &Pack, blocks: &Path, onto: &Path) -> io::Result<bool> {
+    let mut from = File::open(blocks)?;
+    let onto = File::options().write(true).open(onto)?;
+    let (mut buffer, mut sha256) = (vec![0; PIECE], Sha256::new());
+    for segment in pack.segments() {
+        let mut done = 0;
+        while done < segment.bytes {
+            let most = usize::try_from(segment.bytes - done).unwrap_or(PIECE).min(PIECE);
+            let piece = &mut buffer[..most];
+            match from.read_exact(piece) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+                Err(error) => return Err(error),
+            }
+            sha256.update(&*piece);
+            onto.write_all_at(piece, segment.in_file + done)?;
+            done += most as u64;
+        }
+    }
+    onto.set_len(pack.size)?;
+    Ok(Digest(sha256.finalize().into()) == pack.blocks_sha256)
+}
+
+/// Size and digest of a file.
+async fn hash(file: PathBuf) -> Result<(u64, Digest), Failure> {
+    let read = tokio::task::spawn_blocking(move || {
+        let (mut from, mut buffer) = (File::open(file)?, vec![0; PIECE]);
+        let (mut size, mut sha256) = (0, Sha256::new());
+        loop {
+            let read = from.read(&mut buffer)?;
+            if read == 0 {
+                return Ok((size, Digest(sha256.finalize().into())));
+            }
+            sha256.update(&buffer[..read]);
+            size += read as u64;
+        }
+    });
+    let read: io::Result<(u64, Digest)> = read.await.map_err(unavailable)?;
+    read.map_err(|error| local(&error, "reading the restored file back"))
+}
+
+fn local(error: &io::Error, doing: &str) -> Failure {
+    super::local_failed(error, doing)
+}
