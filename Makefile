@@ -45,7 +45,7 @@ proof:
 bench-snapshots: tools
 	cargo run --release --locked -p simulations --bin bench-snapshots
 
-DRILLS = quorum-lost one-member-lost all-disks-lost
+DRILLS = quorum-lost one-member-lost all-disks-lost snapshots
 
 build: tools
 	cargo build --workspace --bins --locked

@@ -232,6 +232,7 @@ impl Settings {
             keep: self.keep,
             hold: None,
             min_members: None,
+            settings: &[],
         })
     }
 }

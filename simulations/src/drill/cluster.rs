@@ -35,6 +35,8 @@ pub struct Options {
     pub hold: Option<&'static str>,
     /// `REQUORUM_MIN_MEMBERS`.
     pub min_members: Option<usize>,
+    /// Other settings of every agent.
+    pub settings: &'static [(&'static str, &'static str)],
 }
 
 /// Machines and stores.
@@ -255,6 +257,9 @@ fn shared_env(options: &Options, stores: &Stores, ips: &[Ipv4Addr]) -> BTreeMap<
     }
     if let Some(least) = options.min_members {
         env.insert("REQUORUM_MIN_MEMBERS".into(), least.to_string());
+    }
+    for (key, value) in options.settings {
+        env.insert((*key).to_owned(), (*value).to_owned());
     }
     env
 }

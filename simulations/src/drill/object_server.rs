@@ -185,6 +185,8 @@ impl S3 for Front {
         let stored = self.store.get(&input.bucket, &input.key)?;
         may_read(&stored, input.if_match.as_ref(), input.if_none_match.as_ref())?;
         let range = match input.range {
+            // an object without a byte has no range, also none from its end (S3: 416)
+            Some(_) if stored.size == 0 => return Err(s3_error!(InvalidRange)),
             Some(range) => range.check(stored.size)?,
             None => 0..stored.size,
         };

@@ -4,6 +4,7 @@
 //! is not ours). What needs a relay or a signature check is asked of the embedded server alone.
 
 mod broken;
+mod ends;
 mod moto;
 
 use agent::{
@@ -15,6 +16,7 @@ use agent::{
     ports::object_store::{Moved, ObjectStore, Put, StoreError},
 };
 use broken::{what_breaks_off_is_not_stored, what_is_replaced_is_not_mixed};
+use ends::{ends_are_read, what_is_deleted_is_gone};
 use protocol::cluster::Digest;
 use sha2::{Digest as _, Sha256};
 use simulations::drill::object_server::{Credentials, ObjectServer};
@@ -104,6 +106,8 @@ embedded!(
     what_breaks_off_is_not_stored,
     what_is_replaced_is_not_mixed,
     copies_replace,
+    ends_are_read,
+    what_is_deleted_is_gone,
     lists_have_all_pages;
     races:
     one_of_many_creates,

@@ -9,6 +9,8 @@ mod evidence;
 mod leader_killed;
 mod lease;
 mod no_restore;
+mod snapshots;
+mod damage;
 mod store_down;
 mod twice;
 
@@ -41,6 +43,17 @@ pub enum After {
     MinMembersOne,
 }
 
+/// What befalls snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Snapshots {
+    /// All disks are lost, and the newest snapshot is the end of a chain.
+    Chain,
+    /// The newest snapshots are damaged in the bucket.
+    Damaged,
+    /// Most keys are gone from the newest ones.
+    Doubtful,
+}
+
 /// A story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
@@ -70,10 +83,12 @@ pub enum Scenario {
     ShortLease,
     /// S3 unreachable for the whole outage.
     S3Down,
+    /// All wiped, and the newest snapshots are not as simple as a file.
+    Snapshots(Snapshots),
 }
 
 /// Every story, quick ones first.
-pub const ALL: [Scenario; 22] = [
+pub const ALL: [Scenario; 25] = [
     Scenario::QuorumLost { rested: false },
     Scenario::QuorumLost { rested: true },
     Scenario::OneMemberLost,
@@ -82,6 +97,9 @@ pub const ALL: [Scenario; 22] = [
     Scenario::AllDisksLost(Disks::Wiped),
     Scenario::AllDisksLost(Disks::WithRootState),
     Scenario::AllDisksLost(Disks::DeletedDirectory),
+    Scenario::Snapshots(Snapshots::Chain),
+    Scenario::Snapshots(Snapshots::Damaged),
+    Scenario::Snapshots(Snapshots::Doubtful),
     Scenario::Reboot,
     Scenario::Twice,
     Scenario::ShortLease,
@@ -119,6 +137,9 @@ impl Scenario {
             Self::Twice => "twice".into(),
             Self::ShortLease => "short-lease".into(),
             Self::S3Down => "s3-down".into(),
+            Self::Snapshots(Snapshots::Chain) => "snapshots:chain".into(),
+            Self::Snapshots(Snapshots::Damaged) => "snapshots:damaged".into(),
+            Self::Snapshots(Snapshots::Doubtful) => "snapshots:doubtful".into(),
         }
     }
 
@@ -162,6 +183,15 @@ impl Scenario {
             Self::Twice => "the quorum is lost again during HEALING and right after OPEN",
             Self::ShortLease => "an etcd lease ends between restore and OPEN; no loop",
             Self::S3Down => "S3 unreachable for the whole outage; nothing is emptied meanwhile",
+            Self::Snapshots(Snapshots::Chain) => {
+                "all wiped; restored from a base and the packs that are laid over it"
+            }
+            Self::Snapshots(Snapshots::Damaged) => {
+                "each damage to a snapshot is named; all wiped, the next older sound one is restored"
+            }
+            Self::Snapshots(Snapshots::Doubtful) => {
+                "most keys are gone from the newest snapshots; all wiped, an operator is asked"
+            }
         }
     }
 
@@ -177,8 +207,12 @@ impl Scenario {
             | Self::AllKilled { .. }
             | Self::NoEvidence(_)
             | Self::Reboot
-            | Self::S3Down => None,
+            | Self::S3Down
+            | Self::Snapshots(_) => None,
         };
+        if matches!(self, Self::Snapshots(_)) {
+            options.settings = snapshots::SETTINGS;
+        }
         if self == Self::NoEvidence(After::MinMembersOne) {
             options.min_members = Some(1);
         }
@@ -197,6 +231,7 @@ impl Scenario {
             Self::Twice => twice::play(stage).await,
             Self::ShortLease => lease::play(stage).await,
             Self::S3Down => store_down::play(stage).await,
+            Self::Snapshots(what) => snapshots::play(stage, what).await,
         }
     }
 }
