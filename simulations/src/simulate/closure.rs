@@ -12,6 +12,15 @@ use crate::world::{
 use protocol::cluster::{MemberId, quorum};
 
 impl Sim {
+    /// What a member of an incarnation wrote: in place, or moved aside because another takes its seat.
+    pub(super) fn log_of(&self, inc: u64, id: MemberId) -> Option<&Store> {
+        let in_place = self.stores_of(inc).into_iter().map(|(_, store)| store);
+        let here = self.machines.iter().filter(|machine| !machine.terminated);
+        let aside = here.flat_map(|machine| machine.dir().aside.iter());
+        let aside = aside.filter(|(of, _)| *of == inc).map(|(_, store)| store);
+        in_place.chain(aside).find(|store| store.id == id)
+    }
+
     /// Whether `config`, which stands in `log` at `place` at the latest, is over: two changes of members
     /// were committed after it, or another entry in its place; and none of those that `may_run` could
     /// rule by it now.

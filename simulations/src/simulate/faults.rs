@@ -2,11 +2,8 @@
 //! undone after a while. A fault that finds nothing to befall does nothing.
 
 use super::{Fault, Happening, Planned, Sim};
-use crate::world::machine::{Clock, Machine, Role, Service, Volume};
-use protocol::{
-    boot::{self, Gate, Table},
-    observation::Memory,
-};
+use crate::world::machine::{Clock, Machine, Volume};
+use protocol::observation::Memory;
 
 /// What ends a fault.
 pub(super) enum Cure {
@@ -109,7 +106,7 @@ impl Sim {
             }
             Fault::EtcdKilled => self.machines[machine].etcd = None,
             Fault::GateRaces => {
-                if self.gate_opens(machine) {
+                if self.machines[machine].gate_opens() {
                     self.cure(lasting % 500, Cure::Fork(machine));
                 }
             }
@@ -136,22 +133,6 @@ impl Sim {
         }
     }
 
-    /// A service manager asks the gate and starts etcd a moment later, beside the agent (protocol.md A3).
-    fn gate_opens(&self, machine: usize) -> bool {
-        let here = &self.machines[machine];
-        let gate = boot::gate(&here.instance, &here.data(), &here.memory(), &Table::Unread);
-        here.on && !here.frozen && here.etcd.is_none() && matches!(gate, Gate::Start(_))
-    }
-
-    /// What the gate let pass is started, whatever was promised meanwhile.
-    fn fork(&mut self, machine: usize) {
-        let here = &mut self.machines[machine];
-        let can = here.on && here.etcd.is_none() && !here.dir().spoiled;
-        if can && here.dir().member.is_some() {
-            here.etcd = Some(Service { quarantined: false, role: Role::Follower(None) });
-        }
-    }
-
     fn power_cut(&mut self, machine: usize, lasting: u64) {
         if self.machines[machine].terminated || !self.machines[machine].on {
             return;
@@ -159,7 +140,7 @@ impl Sim {
         self.kill_agent(machine);
         self.held.retain(|(at, _)| *at != machine);
         let here = &mut self.machines[machine];
-        (here.on, here.frozen, here.etcd) = (false, false, None);
+        (here.on, here.frozen, here.gated, here.etcd) = (false, false, false, None);
         self.cure(lasting, Cure::PowerOn(machine));
     }
 
@@ -364,7 +345,7 @@ impl Sim {
             Cure::SwapBack(one, other, lasting) => {
                 self.swap_volumes(one, other, lasting);
             }
-            Cure::Fork(machine) => self.fork(machine),
+            Cure::Fork(machine) => self.machines[machine].fork(),
             Cure::Unpause => {
                 self.say_to_an_agent(protocol::event::Command::Resume);
             }

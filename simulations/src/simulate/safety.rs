@@ -243,11 +243,9 @@ impl Sim {
             .map(|(id, _)| *id)
             .collect();
         let theirs = fences.iter().filter(|(id, _)| intact.contains(id));
-        let stores = self.stores_of(old.inc);
-        let store_of = |id: &MemberId| stores.iter().find(|(_, store)| store.id == *id);
         let over = |id: &MemberId, log: &LogSummary| {
             let place = log.place_of(&log.in_force);
-            store_of(id).zip(place).is_some_and(|((_, store), place)| {
+            self.log_of(old.inc, *id).zip(place).is_some_and(|(store, place)| {
                 self.is_over(store, &log.in_force, place, |id| intact.contains(id))
             })
         };

@@ -4,6 +4,7 @@
 
 use super::etcd::Store;
 use protocol::{
+    boot::{self, Gate, Table},
     cluster::{Instance, MemberId},
     effect::Effect,
     mutant::{self, Mutant},
@@ -77,6 +78,8 @@ pub struct Machine {
     pub underlay: Volume,
     /// The process.
     pub etcd: Option<Service>,
+    /// A start that the gate let pass is under way: the service manager tells of it, and a stop ends it.
+    pub gated: bool,
     /// It has power.
     pub on: bool,
     /// It will never run again.
@@ -109,6 +112,7 @@ impl Machine {
             volume: Some(volume(format!("fs-{instance}"))),
             underlay: volume(format!("root-{instance}")),
             etcd: None,
+            gated: false,
             on: true,
             terminated: false,
             frozen: false,
@@ -152,6 +156,22 @@ impl Machine {
         Some((self.etcd.as_ref().filter(|_| moves)?, self.dir().member.as_ref()?))
     }
 
+    /// A service manager asks the gate, and starts etcd a moment later, beside the agent (protocol.md A3).
+    pub fn gate_opens(&mut self) -> bool {
+        let gate = boot::gate(&self.instance, &self.data(), &self.memory(), &Table::Unread);
+        let idle = self.on && !self.frozen && self.etcd.is_none();
+        self.gated |= idle && matches!(gate, Gate::Start(_));
+        self.gated
+    }
+
+    /// What the gate let pass is started, whatever was promised meanwhile.
+    pub fn fork(&mut self) {
+        let passed = std::mem::take(&mut self.gated) && self.on && self.etcd.is_none();
+        if passed && !self.dir().spoiled && self.dir().member.is_some() {
+            self.etcd = Some(Service { quarantined: false, role: Role::Follower(None) });
+        }
+    }
+
     /// One look; `status` is what etcd answers to a probe.
     pub fn look(&mut self, status: Option<Status>) -> Look {
         let (data, memory) = match self.shown.take().filter(|shown| self.shows(shown)) {
@@ -160,6 +180,8 @@ impl Machine {
         };
         let process = match &self.etcd {
             Some(etcd) => Process::Running { quarantined: etcd.quarantined },
+            // "stopped" is: no queued job (protocol.md A3)
+            None if self.gated => Process::Unknown,
             None => Process::Stopped,
         };
         let etcd = status.map_or(Answer::Silent, Answer::Status);
@@ -232,7 +254,7 @@ impl Machine {
     /// Does what changes disks or processes, whole.
     pub fn change(&mut self, effect: &Effect) {
         match effect {
-            Effect::Stop => self.etcd = None,
+            Effect::Stop => (self.etcd, self.gated) = (None, false),
             Effect::Mark(marker) => {
                 if !mutant::is(Mutant::MarkerOnVolumeOnly) {
                     self.root.marker = self.root.marker.max(Some(*marker));
