@@ -14,6 +14,7 @@ mod unneeded;
 
 pub use unneeded::{Datum, GARBAGE_AFTER, garbage};
 
+use crate::registry::{Ctrl, Phase};
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     string::String,
@@ -82,6 +83,13 @@ impl Policy {
 }
 
 const _: () = assert!(Policy::DEFAULT.is_consistent());
+
+/// Whether anything may be deleted by these records: not while an attempt or a restore is under way, or is
+/// asked for, since it may come to refer to any snapshot. To be asked of the records that are judged by,
+/// which are read after everything was listed.
+pub fn may_begin(ctrl: &Ctrl) -> bool {
+    ctrl.phase == Phase::Idle && ctrl.request.is_none()
+}
 
 /// What the records refer to. It must be read after the manifests were listed: what a restore chose
 /// meanwhile is then in here.

@@ -1,8 +1,9 @@
 //! What pruning keeps, rule by rule: it must never take what a restore may need (retention.rs). Over
 //! random buckets: retention_random.rs.
 
+use protocol::registry::{Ctrl, Phase, Request};
 use protocol::retention::{
-    Datum, Entry, GARBAGE_AFTER, Judged, Policy, Protected, Verdict, Why, garbage, judge,
+    Datum, Entry, GARBAGE_AFTER, Judged, Policy, Protected, Verdict, Why, garbage, judge, may_begin,
 };
 use std::collections::BTreeSet;
 
@@ -358,4 +359,24 @@ fn a_listing_that_shows_too_little_makes_no_garbage() {
     assert_eq!(seen, ["inc/5/data/a.db", "inc/7/data/a.db"]);
     let seen = garbage(&data, &[latest()], &[], &[], &protected(&[&entry(5, 1, 0).key]));
     assert_eq!(seen, ["inc/7/data/a.db"], "one that the records name is not listed");
+}
+
+#[test]
+fn nothing_begins_beside_a_recovery_or_a_wish_for_one() {
+    let seated = Ctrl::seated("u".to_owned(), Vec::new());
+    let idle = Ctrl { phase: Phase::Idle, ..seated };
+    assert!(may_begin(&idle));
+    for phase in Phase::ALL.iter().filter(|phase| **phase != Phase::Idle) {
+        assert!(!may_begin(&Ctrl { phase: *phase, ..idle.clone() }), "{}", phase.name());
+    }
+    let text = String::new;
+    let request = Request {
+        rollback: true,
+        source: None,
+        scope: Vec::new(),
+        by: text(),
+        because: text(),
+        attempt: None,
+    };
+    assert!(!may_begin(&Ctrl { request: Some(request), ..idle }));
 }

@@ -21,7 +21,6 @@ use protocol::{
     event::Outcome,
     guards,
     manifest::{Manifest, Reason},
-    registry::Phase,
     retention::{self, Datum, Entry, Judged, Policy, Protected},
     wire::Keys,
 };
@@ -41,15 +40,15 @@ pub(super) async fn prune(context: &Context<'_>, what: &Prune) -> Result<(), Pro
         return Err(Problem::new(Code::Usage, text).next("requorum snapshot prune --help"));
     }
     let mut shelf = Shelf::open(context).await?;
-    if shelf.ctrl.phase != Phase::Idle || shelf.ctrl.request.is_some() {
-        let text = "nothing is deleted while a recovery is under way or asked for";
-        return Err(Problem::new(Code::Refused, text).next("requorum status"));
-    }
     // data first: what is uploaded after this look is no garbage of it
     let data = data(&shelf).await?;
     let (manifests, unreadable) = every(&shelf).await?;
     // records last: what they refer to must be no older than what was listed
     shelf.read_again().await?;
+    if !retention::may_begin(&shelf.ctrl) {
+        let text = "nothing is deleted while a recovery is under way or asked for";
+        return Err(Problem::new(Code::Refused, text).next("requorum status"));
+    }
     let protected = protected(&shelf, &manifests).await?;
     let written = ages(&shelf).await?;
     let now = shelf.hands.ports.clock.unix();
