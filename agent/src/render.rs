@@ -47,6 +47,14 @@ pub fn talk(line: &str, output: Output) {
     }
 }
 
+/// A document, as it was asked for.
+fn show<D: serde::Serialize>(document: &D, text: fn(&D) -> String, output: Output) {
+    match output {
+        Output::Table => println!("{}", text(document)),
+        Output::Json => println!("{}", json_text(document)),
+    }
+}
+
 /// A verb's answer that is one sentence.
 pub fn say(sentence: &str, output: Output) {
     match output {
@@ -60,18 +68,12 @@ pub fn say(sentence: &str, output: Output) {
 
 /// The agent's answer to a command.
 pub fn told(told: &Told, output: Output) {
-    match output {
-        Output::Table => println!("{}", told.sentence),
-        Output::Json => println!("{}", json_text(told)),
-    }
+    show(told, |told| told.sentence.clone(), output);
 }
 
 /// A snapshot that was saved and verified.
 pub fn saved(saved: &Saved, output: Output) {
-    match output {
-        Output::Table => println!("{}", saved_text(saved)),
-        Output::Json => println!("{}", json_text(saved)),
-    }
+    show(saved, saved_text, output);
 }
 
 /// `save` as text.
@@ -92,58 +94,37 @@ pub fn saved_text(saved: &Saved) -> String {
 
 /// One look at etcd itself.
 pub fn check(check: &Check, output: Output) {
-    match output {
-        Output::Table => println!("{}", check_text(check)),
-        Output::Json => println!("{}", json_text(check)),
-    }
+    show(check, check_text, output);
 }
 
 /// The status in one glance.
 pub fn status(status: &Status, output: Output) {
-    match output {
-        Output::Table => println!("{}", status_text(status)),
-        Output::Json => println!("{}", json_text(status)),
-    }
+    show(status, status_text, output);
 }
 
 /// The last decision, with what it rests on.
 pub fn explain(status: &Status, output: Output) {
-    match output {
-        Output::Table => println!("{}", explain_text(status)),
-        Output::Json => println!("{}", json_text(status)),
-    }
+    show(status, explain_text, output);
 }
 
 /// What snapshots there are.
 pub fn listing(listing: &Listing, output: Output) {
-    match output {
-        Output::Table => println!("{}", listing_text(listing)),
-        Output::Json => println!("{}", json_text(listing)),
-    }
+    show(listing, listing_text, output);
 }
 
 /// One snapshot and what it is made of.
 pub fn parts(parts: &Parts, output: Output) {
-    match output {
-        Output::Table => println!("{}", parts_text(parts)),
-        Output::Json => println!("{}", json_text(parts)),
-    }
+    show(parts, parts_text, output);
 }
 
 /// What became of the snapshots.
 pub fn pruned(pruned: &Pruned, output: Output) {
-    match output {
-        Output::Table => println!("{}", pruned_text(pruned)),
-        Output::Json => println!("{}", json_text(pruned)),
-    }
+    show(pruned, pruned_text, output);
 }
 
 /// What a rehearsal showed.
 pub fn rehearsal(rehearsal: &Rehearsal, output: Output) {
-    match output {
-        Output::Table => println!("{}", rehearsal_text(rehearsal)),
-        Output::Json => println!("{}", json_text(rehearsal)),
-    }
+    show(rehearsal, rehearsal_text, output);
 }
 
 /// Any document as JSON.

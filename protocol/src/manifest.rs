@@ -47,8 +47,7 @@ pub struct Manifest {
     pub compact: Option<u64>,
     /// Why it is not chosen by itself.
     pub doubt: Option<Doubt>,
-    /// Seconds since 1970 by the saver's clock, for eyes and for retention; no decision that can
-    /// lose data is built on it.
+    /// Seconds since 1970 by the saver's clock, for eyes alone: retention goes by the store's clock.
     pub taken: Option<u64>,
 }
 

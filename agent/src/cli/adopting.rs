@@ -7,7 +7,8 @@
 
 use super::{
     Context,
-    snapshots::{Shelf, in_bucket, is_manifest, problem},
+    alone::failed,
+    snapshots::{Shelf, in_bucket, is_manifest},
     voice::{Voice, Watch},
     words,
 };
@@ -84,7 +85,8 @@ async fn foreign(
     let inc = shelf.ctrl.inc;
     let copied = shelf.hands.copy_foreign(&shelf.uid, inc, from).await;
     let (data, revision) = copied.map_err(|failure| {
-        problem(&failure).next("bring a snapshot as `etcdctl snapshot save` makes it")
+        failed(failure, &format!("checking and copying {from}"))
+            .next("bring a snapshot as `etcdctl snapshot save` makes it")
     })?;
     record(context, data.moved.sha256, because).await?;
     let origin = Origin {
@@ -96,8 +98,8 @@ async fn foreign(
         etcd_version: "not known".into(),
         reason: Reason::Adopted,
     };
-    let published = shelf.hands.publish_foreign(&shelf.uid, seat.slot, &data, origin).await;
-    let manifest = published.map_err(|failure| problem(&failure))?;
+    let published = shelf.hands.publish_alone(&shelf.uid, seat.slot, &data, origin).await;
+    let manifest = published.map_err(|failure| failed(failure, "listing the snapshot"))?;
     let text = format!(
         "adopted as {}: a restore chooses it where the cluster has no snapshot of its own; \
          `requorum restore --from {} --because TEXT` asks for it",

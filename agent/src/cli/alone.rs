@@ -148,16 +148,19 @@ pub(super) async fn discover(hands: &Hands) -> Result<Option<String>, Problem> {
 }
 
 pub(super) fn answer(outcome: Outcome, what: &str) -> Result<Outcome, Problem> {
-    if let Outcome::Failed(Failure { kind, text }) = outcome {
-        let code = match kind {
-            FailureKind::Unavailable => Code::StoreUnreachable,
-            FailureKind::Bad | FailureKind::NoSpace => Code::Failed,
-        };
-        return Err(Problem::new(code, format!("{what} failed"))
-            .because(text)
-            .next("requorum check"));
+    if let Outcome::Failed(failure) = outcome {
+        return Err(failed(failure, what));
     }
     Ok(outcome)
+}
+
+/// What a failed effect means for whoever typed a command.
+pub(super) fn failed(failure: Failure, what: &str) -> Problem {
+    let code = match failure.kind {
+        FailureKind::Unavailable => Code::StoreUnreachable,
+        FailureKind::Bad | FailureKind::NoSpace => Code::Failed,
+    };
+    Problem::new(code, format!("{what} failed")).because(failure.text).next("requorum check")
 }
 
 /// A record that can't be read keeps us from the stores' word as their silence would; what is bad in

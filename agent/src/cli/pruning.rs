@@ -41,7 +41,8 @@ pub(super) async fn prune(context: &Context<'_>, what: &Prune) -> Result<(), Pro
     }
     let mut shelf = Shelf::open(context).await?;
     // data first: what is uploaded after this look is no garbage of it
-    let data = data(&shelf).await?;
+    let data = listed(&shelf, Keys::data_folder).await?;
+    let data: Vec<Datum> = data.into_iter().map(|(key, age)| Datum { key, age }).collect();
     let (manifests, unreadable) = every(&shelf).await?;
     // records last: what they refer to must be no older than what was listed
     shelf.read_again().await?;
@@ -50,10 +51,10 @@ pub(super) async fn prune(context: &Context<'_>, what: &Prune) -> Result<(), Pro
         return Err(Problem::new(Code::Refused, text).next("requorum status"));
     }
     let protected = protected(&shelf, &manifests).await?;
-    let written = ages(&shelf).await?;
+    let ages: BTreeMap<_, _> = listed(&shelf, Manifest::folder).await?.into_iter().collect();
     let now = shelf.hands.ports.clock.unix();
     let entry = |manifest: &Manifest| {
-        let age = written.get(&manifest.key()).copied().flatten();
+        let age = ages.get(&manifest.key()).copied().flatten();
         entry(&shelf, manifest, age.map(|age| now.saturating_sub(age)))
     };
     let entries: Vec<Entry> = manifests.iter().map(entry).collect();
@@ -123,33 +124,21 @@ async fn every(shelf: &Shelf) -> Result<(Vec<Manifest>, Vec<String>), Problem> {
     Ok((manifests, unreadable))
 }
 
-async fn data(shelf: &Shelf) -> Result<Vec<Datum>, Problem> {
+/// What is listed in a folder of each incarnation, without the cluster's prefix, and its age in seconds, as
+/// the store says.
+async fn listed(
+    shelf: &Shelf,
+    folder: fn(u64) -> String,
+) -> Result<Vec<(String, Option<u64>)>, Problem> {
     let keys = shelf.hands.keys(&shelf.uid);
-    let mut data = Vec::new();
+    let mut listed = Vec::new();
     for inc in 0..=shelf.ctrl.inc {
-        let folder = keys.under(&Keys::data_folder(inc));
-        let stored = shelf.hands.ports.store.list_stored(&folder).await;
+        let stored = shelf.hands.ports.store.list_stored(&keys.under(&folder(inc))).await;
         for stored in stored.map_err(|error| unanswered(&error))? {
-            let Some(key) = keys.strip(&stored.key) else { continue };
-            data.push(Datum { key: key.to_owned(), age: stored.age });
+            listed.extend(keys.strip(&stored.key).map(|key| (key.to_owned(), stored.age)));
         }
     }
-    Ok(data)
-}
-
-/// Seconds since each manifest was written, as the store says, by its key.
-async fn ages(shelf: &Shelf) -> Result<BTreeMap<String, Option<u64>>, Problem> {
-    let keys = shelf.hands.keys(&shelf.uid);
-    let mut ages = BTreeMap::new();
-    for inc in 0..=shelf.ctrl.inc {
-        let folder = keys.under(&Manifest::folder(inc));
-        let stored = shelf.hands.ports.store.list_stored(&folder).await;
-        for stored in stored.map_err(|error| unanswered(&error))? {
-            let Some(key) = keys.strip(&stored.key) else { continue };
-            ages.insert(key.to_owned(), stored.age);
-        }
-    }
-    Ok(ages)
+    Ok(listed)
 }
 
 /// All that anything refers to. What refers to something and can't be read keeps everything.

@@ -3,10 +3,7 @@
 //! Comes in: a snapshot's key. Goes out: the answer, and a note of it in the state directory, which `status`
 //! shows: a snapshot that was never restored is a hope.
 
-use super::{
-    Context,
-    snapshots::{Shelf, problem},
-};
+use super::{Context, snapshots::Shelf};
 use crate::{
     exit::{Code, Problem},
     local::rehearsed::{Rehearsal, write},
@@ -37,10 +34,9 @@ pub(super) async fn rehearse(context: &Context<'_>, key: Option<&str>) -> Result
             Ok(())
         }
         Err(failure) => {
-            let problem = problem(&failure);
             let text = format!("{} was not proven to restore", manifest.key());
             Err(Problem::new(Code::Failed, text)
-                .because(problem.sentence)
+                .because(failure.text)
                 .next("requorum snapshot ls, and rehearse the next older one"))
         }
     }

@@ -6,7 +6,7 @@
 use super::{
     Context,
     agent::site,
-    alone::{answer, discover, not_founded, read_records, registry_lost},
+    alone::{answer, discover, failed, not_founded, read_records, registry_lost},
 };
 use crate::{
     config::snapshots::seconds,
@@ -18,13 +18,11 @@ use crate::{
 use clap::{Args, Subcommand};
 use protocol::{
     effect::Effect,
-    event::{Failure, FailureKind},
     guards,
     manifest::Manifest,
     registry::{Ctrl, Records},
     retention::Policy,
     source,
-    wire::Keys,
 };
 use std::sync::Arc;
 
@@ -78,7 +76,7 @@ pub enum Snapshot {
     Adopt {
         /// A manifest's key as `ls` shows it, or any object in the bucket, such as an old snapshot.db
         key: String,
-        /// How you know that it is right, for the record
+        /// How you know that it is right; the log of the agent that you speak to keeps it
         #[arg(long, value_parser = super::reason())]
         because: String,
         /// The doubt that you overrule, as `ls` shows it
@@ -129,7 +127,13 @@ impl Shelf {
     pub(super) async fn read_again(&mut self) -> Result<(), Problem> {
         self.records = read_records(&self.hands, self.uid.clone()).await?;
         let ctrl = self.records.ctrl.clone();
-        self.ctrl = ctrl.ok_or_else(|| Problem::new(Code::Failed, "the records are gone"))?;
+        self.ctrl = ctrl.ok_or_else(|| {
+            Problem::new(
+                Code::StoreUnreachable,
+                "the lock table has no record of the cluster any more",
+            )
+            .next("requorum explain")
+        })?;
         Ok(())
     }
 
@@ -144,14 +148,16 @@ impl Shelf {
         &self,
         inc: u64,
     ) -> Result<(Vec<Manifest>, Vec<String>), Problem> {
-        self.hands.every_manifest(&self.uid, inc).await.map_err(|failure| problem(&failure))
+        let read = self.hands.every_manifest(&self.uid, inc).await;
+        read.map_err(|failure| failed(failure, "reading the manifests"))
     }
 
     /// The snapshot of that key; `None`: the one that a restore would choose now.
     pub(super) async fn find(&self, key: Option<&str>) -> Result<Manifest, Problem> {
         let Some(key) = key else { return self.newest().await };
         let full = self.hands.keys(&self.uid).under(key);
-        let found = self.hands.manifest_at(&full).await.map_err(|failure| problem(&failure))?;
+        let found = self.hands.manifest_at(&full).await;
+        let found = found.map_err(|failure| failed(failure, &format!("reading {key}")))?;
         found.ok_or_else(|| {
             Problem::new(Code::NoSnapshot, format!("there is no snapshot {key}"))
                 .because(format!("the bucket holds no object {full}"))
@@ -174,15 +180,6 @@ impl Shelf {
         let trusted = guards::is_trusted(manifest, &self.ctrl.adopted);
         Listed::new(manifest, by, trusted, newest == Some(manifest))
     }
-}
-
-/// What a failed effect means for whoever typed a command.
-pub(super) fn problem(failure: &Failure) -> Problem {
-    let code = match failure.kind {
-        FailureKind::Unavailable => Code::StoreUnreachable,
-        FailureKind::Bad | FailureKind::NoSpace => Code::Failed,
-    };
-    Problem::new(code, failure.text.clone())
 }
 
 async fn ls(context: &Context<'_>, all: bool) -> Result<(), Problem> {
@@ -246,7 +243,7 @@ pub(super) fn in_bucket<'a>(bucket: &str, key: &'a str) -> &'a str {
 
 /// Whether a key is a manifest's of this incarnation, as `ls` shows it.
 pub(super) fn is_manifest(key: &str, inc: u64) -> bool {
-    key.starts_with(&Manifest::folder(inc)) && !key.starts_with(&Keys::data(inc, ""))
+    key.starts_with(&Manifest::folder(inc))
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use crate::ports::object_store::{Object, Put, StoreError};
 use protocol::{
     cluster::{Digest, Slot},
     event::{Failure, FailureKind, Outcome},
+    guards,
     limits::SLOTS_MAX,
-    manifest::{Manifest, Reason},
+    manifest::Manifest,
     plan::Plan,
     registry::Pin,
     vote::Vote,
@@ -127,10 +128,7 @@ impl Hands {
                 break;
             }
             let (manifests, _) = self.read_manifests([&key].into_iter()).await?;
-            let is_sound = |manifest: &&Manifest| {
-                manifest.doubt.is_none() && manifest.reason != Reason::Adopted
-            };
-            sound += manifests.iter().filter(is_sound).count();
+            sound += manifests.iter().filter(|found| guards::is_trusted(found, &[])).count();
             read += 1;
             found.extend(manifests.into_iter().map(|manifest| (key.clone(), manifest)));
         }

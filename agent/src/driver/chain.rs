@@ -5,8 +5,11 @@
 //! what it is laid over, so the way back to the base is found from the newest (`protocol/src/pack.rs`).
 //! Whatever is missing or damaged on that way is named, and makes the snapshot a bad one.
 
-use super::{Hands, bad, data::Scratch, store_failed, unavailable};
-use crate::ports::{object_store::Tail, snapshots::Proven};
+use super::{Hands, bad, data::Scratch, local_failed, store_failed, unavailable};
+use crate::ports::{
+    object_store::{Moved, Tail},
+    snapshots::Proven,
+};
 use protocol::{
     cluster::Digest,
     event::{Failure, FailureKind},
@@ -19,7 +22,7 @@ use std::{
     fs::File,
     io::{self, Read},
     os::unix::fs::FileExt as _,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 /// Bytes asked for at the end of a pack: most indexes are shorter, so one call brings both.
@@ -155,12 +158,22 @@ impl Hands {
     }
 
     /// Downloads an object whole.
-    async fn download(&self, uid: &str, key: &str) -> Result<(Scratch, Digest), Failure> {
+    async fn download(&self, uid: &str, key: &str) -> Result<(Scratch, Moved), Failure> {
         let full = self.keys(uid).under(key);
         let file = self.scratch();
         let moved = self.ports.store.download(&full, &file.0).await.map_err(store_failed)?;
         let moved = moved.ok_or_else(|| bad(format!("{full} is not in the bucket")))?;
-        Ok((file, moved.sha256))
+        Ok((file, moved))
+    }
+
+    /// Size and digest of a file.
+    async fn read_back(&self, file: &Path) -> Result<Moved, Failure> {
+        let mut pieces = self.ports.snapshots.pieces(file).await?;
+        let mut piece = Vec::new();
+        while pieces.next(&mut piece).await.map_err(unavailable)? {
+            piece.clear();
+        }
+        Ok(pieces.moved())
     }
 
     /// A download must not take the room that a living member writes to.
@@ -181,10 +194,10 @@ impl Hands {
     pub(super) async fn fetch(&self, uid: &str, pin: &Pin, size: u64) -> Result<Fetched, Failure> {
         self.has_room(size)?;
         let (packs, base) = self.way_back(uid, pin).await?;
-        let (file, sha256) = self.download(uid, &base.key).await?;
-        if sha256 != base.sha256 {
-            let (key, wanted) = (&base.key, &base.sha256);
-            return Err(bad(format!("{key} is damaged: its sha256 is {sha256}, not {wanted}")));
+        let (file, base_file) = self.download(uid, &base.key).await?;
+        if base_file.sha256 != base.sha256 {
+            let (key, found, wanted) = (&base.key, &base_file.sha256, &base.sha256);
+            return Err(bad(format!("{key} is damaged: its sha256 is {found}, not {wanted}")));
         }
         for (key, pack) in packs.into_iter().rev() {
             let (blocks, _) = self.download(uid, &key).await?;
@@ -193,14 +206,13 @@ impl Hands {
             match laid.await.map_err(unavailable)? {
                 Ok(true) => {}
                 Ok(false) => return Err(bad(format!("the blocks of {key} are damaged"))),
-                Err(error) => return Err(local(&error, &format!("laying {key} over its base"))),
+                Err(error) => {
+                    return Err(local_failed(&error, &format!("laying {key} over its base")));
+                }
             }
         }
-        let (found, sha256) = if is_pack(&pin.key) {
-            hash(file.0.clone()).await?
-        } else {
-            measured(&file.0, sha256)?
-        };
+        let whole = if is_pack(&pin.key) { self.read_back(&file.0).await? } else { base_file };
+        let Moved { size: found, sha256 } = whole;
         let proven = Proven::new(&file.0, &sha256, &pin.sha256).filter(|_| found == size);
         let proven = proven.ok_or_else(|| {
             bad(format!(
@@ -210,11 +222,6 @@ impl Hands {
         })?;
         Ok(Fetched { _file: file, proven })
     }
-}
-
-fn measured(file: &Path, sha256: Digest) -> Result<(u64, Digest), Failure> {
-    let size = std::fs::metadata(file).map_err(|error| local(&error, "looking at the download"))?;
-    Ok((size.len(), sha256))
 }
 
 /// Lays a pack's blocks over a file. `false`: they are not those that its index speaks of; the file is of
@@ -240,26 +247,4 @@ fn lay(pack: &Pack, blocks: &Path, onto: &Path) -> io::Result<bool> {
     }
     onto.set_len(pack.size)?;
     Ok(Digest(sha256.finalize().into()) == pack.blocks_sha256)
-}
-
-/// Size and digest of a file.
-async fn hash(file: PathBuf) -> Result<(u64, Digest), Failure> {
-    let read = tokio::task::spawn_blocking(move || {
-        let (mut from, mut buffer) = (File::open(file)?, vec![0; PIECE]);
-        let (mut size, mut sha256) = (0, Sha256::new());
-        loop {
-            let read = from.read(&mut buffer)?;
-            if read == 0 {
-                return Ok((size, Digest(sha256.finalize().into())));
-            }
-            sha256.update(&buffer[..read]);
-            size += read as u64;
-        }
-    });
-    let read: io::Result<(u64, Digest)> = read.await.map_err(unavailable)?;
-    read.map_err(|error| local(&error, "reading the restored file back"))
-}
-
-fn local(error: &io::Error, doing: &str) -> Failure {
-    super::local_failed(error, doing)
 }

@@ -246,10 +246,7 @@ impl Hands {
         // only this one may say "bad": etcd itself refuses a copy of the data
         self.ports.snapshots.salvage(&file.0).await?;
         let aside = |failure: Failure| Failure { kind: passing(failure.kind), ..failure };
-        let revision = self.inspect_whole(&file.0).await.map_err(aside)?;
-        let mut pieces = self.ports.snapshots.pieces(&file.0).await.map_err(Failure::from)?;
-        let key = Keys::data(inc, &new_id());
-        let moved = self.upload(uid, &key, &mut *pieces).await.map_err(aside)?;
+        let (data, revision) = self.store_file(uid, inc, &file.0).await.map_err(aside)?;
         let origin = Origin {
             inc,
             revision,
@@ -259,10 +256,7 @@ impl Hands {
             etcd_version: "salvaged".into(),
             reason: Reason::Salvage,
         };
-        let data = Data { key, moved, needs: Vec::new() };
-        let (save, alone) = (Save::whole(Reason::Salvage, inc), Seen::default());
-        let seen = Around { save: &save, seen: &alone, before: &[] };
-        let published = self.publish_snapshot(uid, slot, &data, origin, &seen).await;
+        let published = self.publish_alone(uid, slot, &data, origin).await;
         Ok(Outcome::Saved(published.map_err(aside)?))
     }
 
@@ -280,15 +274,21 @@ impl Hands {
         let file = self.scratch();
         let found = self.ports.store.download(from, &file.0).await.map_err(store_failed)?;
         found.ok_or_else(absent)?;
-        let revision = self.inspect_whole(&file.0).await?;
-        let mut pieces = self.ports.snapshots.pieces(&file.0).await.map_err(Failure::from)?;
+        self.store_file(uid, inc, &file.0).await
+    }
+
+    /// Checks a whole file and stores it; answers with its revision.
+    async fn store_file(&self, uid: &str, inc: u64, file: &Path) -> Result<(Data, u64), Failure> {
+        let revision = self.inspect_whole(file).await?;
+        let mut pieces = self.ports.snapshots.pieces(file).await.map_err(Failure::from)?;
         let key = Keys::data(inc, &new_id());
         let moved = self.upload(uid, &key, &mut *pieces).await?;
         Ok((Data { key, moved, needs: Vec::new() }, revision))
     }
 
-    /// Lists what an operator brought, once its digest is on record.
-    pub(crate) async fn publish_foreign(
+    /// Publishes what is measured by nothing: a salvage, or what an operator brought, once its digest is
+    /// on record.
+    pub(crate) async fn publish_alone(
         &self,
         uid: &str,
         slot: Slot,

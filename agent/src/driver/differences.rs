@@ -49,8 +49,8 @@ impl Cutter {
 
 /// A whole file, whose blocks are noted for the next one to be compared with.
 pub(super) struct Noted<'a> {
-    pub(super) inner: &'a mut dyn Snapshot,
-    pub(super) blocks: &'a mut Blocks,
+    inner: &'a mut dyn Snapshot,
+    blocks: &'a mut Blocks,
     cutter: Cutter,
 }
 

@@ -198,6 +198,7 @@ fn command(request: Request, seats: &[Seat]) -> Option<Command> {
         Request::Replace { name, because } => Command::Replace { slot: slot(&name)?, because },
         Request::Save => Command::Save,
         Request::Adopt { sha256, because } => {
+            tracing::info!(sha256, because, "an operator answers for a snapshot");
             Command::Adopt { sha256: Digest::parse(&sha256)?, because }
         }
         Request::Pause { because } => Command::Pause { because },
