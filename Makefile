@@ -16,6 +16,7 @@ test: tools
 	.ci/tools-moto
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo check --workspace --locked $(RELEASED)
 	cargo build --workspace --all-targets --locked
 	cargo test --workspace --locked
 	@for name in $(DRILLS); do target/debug/drill $$name || exit 1; done
@@ -24,6 +25,10 @@ test: tools
 	target/proof/simulate --seeds 40 --production --members 3
 	target/proof/explore --members 3 --faults all
 	target/proof/explore --mutants
+
+# Our own crates as a release has them, without the core's hooks for explorers.
+RELEASED = --config profile.dev.package.protocol.debug-assertions=false \
+	--config profile.dev.package.simulations.debug-assertions=false
 
 # The whole proof: every sub-model at three, four and five seats, every mutant, many seeds of the core
 # with both kinds of windows and of the agent around it, and the same models in a second engine.

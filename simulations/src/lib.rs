@@ -8,7 +8,9 @@
 pub mod pace;
 pub mod world;
 pub mod simulate;
+#[cfg(debug_assertions)] // the core shows its inside to nobody else
 pub mod explore;
+#[cfg(debug_assertions)]
 pub mod gate;
 #[cfg(feature = "drill")]
 pub mod drill;

@@ -52,12 +52,26 @@ fn main() -> ExitCode {
             println!("simulate: no mutant is called {name}");
             return ExitCode::from(2);
         };
-        Mutant::switch(Some(mutant));
+        if let Err(why) = switch_to(mutant) {
+            println!("simulate: {why}");
+            return ExitCode::from(2);
+        }
     }
     match arguments.seed {
         Some(seed) => tell(&arguments, seed),
         None => play(&arguments),
     }
+}
+
+#[cfg(debug_assertions)]
+fn switch_to(mutant: Mutant) -> Result<(), &'static str> {
+    Mutant::switch(Some(mutant));
+    Ok(())
+}
+
+#[cfg(not(debug_assertions))]
+fn switch_to(_: Mutant) -> Result<(), &'static str> {
+    Err("a release build has no mutants: build it without --release")
 }
 
 fn options(arguments: &Arguments, seed: u64) -> Options {
