@@ -5,7 +5,6 @@
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
-use md5::{Digest as _, Md5};
 use std::{
     io,
     ops::Range,
@@ -17,11 +16,13 @@ use std::{
 };
 use tokio::{
     fs::File,
-    io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufWriter},
 };
 
 /// Bytes of the largest body that stays in memory.
 const MEMORY_MAX: usize = 256 << 10;
+/// Bytes written to a file at a time.
+const WRITE: usize = 1 << 20;
 /// Bytes read from a file at a time.
 const CHUNK: u64 = 256 << 10;
 
@@ -37,8 +38,6 @@ pub struct Files {
 pub struct Piece {
     /// How many.
     pub size: u64,
-    /// MD5 of them.
-    pub md5: [u8; 16],
     place: Place,
 }
 
@@ -64,7 +63,7 @@ impl Files {
         Self { dir, next: AtomicU64::new(0) }
     }
 
-    /// Receives a body, hashing in flight.
+    /// Receives a body.
     pub async fn receive<E>(
         &self,
         mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
@@ -72,13 +71,11 @@ impl Files {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let mut md5 = Md5::new();
         let mut small = Vec::new();
-        let mut large: Option<(File, Arc<OwnFile>)> = None;
+        let mut large: Option<(BufWriter<File>, Arc<OwnFile>)> = None;
         let mut size = 0;
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(io::Error::other)?;
-            md5.update(&chunk);
             size += chunk.len() as u64;
             if let Some((file, _)) = &mut large {
                 file.write_all(&chunk).await?;
@@ -86,7 +83,8 @@ impl Files {
             }
             small.extend_from_slice(&chunk);
             if small.len() > MEMORY_MAX {
-                let (mut file, own) = self.new_file().await?;
+                let (file, own) = self.new_file().await?;
+                let mut file = BufWriter::with_capacity(WRITE, file);
                 file.write_all(&small).await?;
                 small = Vec::new();
                 large = Some((file, own));
@@ -99,7 +97,7 @@ impl Files {
                 Place::File(own)
             }
         };
-        Ok(Piece { size, md5: md5.finalize().into(), place })
+        Ok(Piece { size, place })
     }
 
     async fn new_file(&self) -> io::Result<(File, Arc<OwnFile>)> {
