@@ -5,15 +5,19 @@ use crate::ports::{
     pieces::Pieces,
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use protocol::cluster::Digest;
+use rustix::{fs::FallocateFlags, io::Errno};
 use sha2::{Digest as _, Sha256};
 use std::{
-    io,
+    fs::File,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 use tokio::{
-    fs::File,
-    io::{AsyncReadExt as _, AsyncWriteExt as _, BufWriter},
+    io::AsyncReadExt as _,
+    sync::mpsc,
+    task::{JoinError, JoinHandle},
 };
 
 /// Bytes read at once.
@@ -22,7 +26,7 @@ const PIECE: usize = 1 << 20;
 /// A file that is being read, from its beginning on. It must not change meanwhile.
 #[derive(Debug)]
 pub struct LocalFile {
-    file: File,
+    file: tokio::fs::File,
     path: PathBuf,
     buffer: Vec<u8>,
     hashed: Hashed,
@@ -31,7 +35,8 @@ pub struct LocalFile {
 impl LocalFile {
     /// Opens a file. Errors are one sentence.
     pub async fn open(path: &Path) -> Result<Self, String> {
-        let file = File::open(path).await.map_err(|error| unreadable(path, &error))?;
+        let file = tokio::fs::File::open(path).await;
+        let file = file.map_err(|error| unreadable(path, &error))?;
         let (buffer, hashed) = (vec![0; PIECE], Hashed::default());
         Ok(Self { file, path: path.to_owned(), buffer, hashed })
     }
@@ -75,48 +80,96 @@ impl Hashed {
     }
 }
 
-/// Where bytes go while they are hashed: to a new file, or nowhere.
-#[derive(Debug, Default)]
+/// Where bytes go while they are hashed: to a new file, or nowhere. A thread of its own hashes and writes
+/// what came last while more of it comes.
+#[derive(Debug)]
 pub(super) struct Landing {
-    file: Option<(BufWriter<File>, PathBuf)>,
-    hashed: Hashed,
+    to: mpsc::Sender<Vec<Bytes>>,
+    landed: JoinHandle<Result<Moved, StoreError>>,
+    file: Option<PathBuf>,
 }
 
 impl Landing {
     /// Bytes that are hashed and forgotten.
     pub(super) fn nowhere() -> Self {
-        Self::default()
+        Self::begin(None)
     }
 
-    /// A file that must not exist yet.
-    pub(super) async fn at(path: &Path) -> Result<Self, StoreError> {
-        let new = File::options().write(true).create_new(true).open(path).await;
-        let file = BufWriter::new(new.map_err(|error| unwritable(path, &error))?);
-        Ok(Self { file: Some((file, path.to_owned())), ..Self::default() })
+    /// A file of `size` bytes that must not exist yet. Its room is taken before a byte comes: a disk that
+    /// is too full is known at once, and what comes lies together on it.
+    pub(super) async fn at(path: &Path, size: Option<u64>) -> Result<Self, StoreError> {
+        let place = path.to_owned();
+        let made = tokio::task::spawn_blocking(move || {
+            let file = File::options().write(true).create_new(true).open(&place);
+            let file = file.map_err(|error| unwritable(&place, &error))?;
+            match size.map_or(Ok(()), |size| preallocate(&file, size)) {
+                Ok(()) => Ok((file, place)),
+                Err(error) => {
+                    drop(std::fs::remove_file(&place)); // it is empty; the error says more
+                    Err(unwritable(&place, &error))
+                }
+            }
+        });
+        Ok(Self::begin(Some(made.await.map_err(|error| ended(&error))??)))
     }
 
-    pub(super) async fn take(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.hashed.take(bytes);
-        let Some((file, path)) = &mut self.file else { return Ok(()) };
-        file.write_all(bytes).await.map_err(|error| unwritable(path, &error))
+    fn begin(file: Option<(File, PathBuf)>) -> Self {
+        let path = file.as_ref().map(|(_, path)| path.clone());
+        let (to, from) = mpsc::channel(1);
+        let landed = tokio::task::spawn_blocking(move || land(from, file));
+        Self { to, landed, file: path }
+    }
+
+    /// Takes what comes next. That the file could not be written is told by [`Self::finish`].
+    pub(super) async fn take(&mut self, pieces: Vec<Bytes>) -> Result<(), StoreError> {
+        let stopped = || StoreError::Local("the file is not written any more".to_owned());
+        self.to.send(pieces).await.map_err(|_| stopped())
     }
 
     /// What has landed, all of which `read` says has come; else the file is removed.
-    pub(super) async fn finish(
-        mut self,
-        read: Result<(), StoreError>,
-    ) -> Result<Moved, StoreError> {
-        let Some((file, path)) = &mut self.file else { return read.map(|()| self.hashed.moved()) };
-        let flushed = match read {
-            Ok(()) => file.flush().await.map_err(|error| unwritable(path, &error)),
-            Err(error) => Err(error),
-        };
-        if flushed.is_err() {
+    pub(super) async fn finish(self, read: Result<(), StoreError>) -> Result<Moved, StoreError> {
+        drop(self.to);
+        let landed = self.landed.await.unwrap_or_else(|error| Err(ended(&error)));
+        // what the disk said comes first: where it failed, nothing more was taken
+        let landed = landed.and_then(|moved| read.map(|()| moved));
+        if let (Err(_), Some(path)) = (&landed, &self.file) {
             // Half a file would only be in the way; that it stays is no worse than the error itself.
             let _ = tokio::fs::remove_file(path).await;
         }
-        flushed.map(|()| self.hashed.moved())
+        landed
     }
+}
+
+/// Hashes and writes all that comes. A file that was preallocated ends where the last byte landed.
+fn land(
+    mut from: mpsc::Receiver<Vec<Bytes>>,
+    mut file: Option<(File, PathBuf)>,
+) -> Result<Moved, StoreError> {
+    let mut hashed = Hashed::default();
+    while let Some(pieces) = from.blocking_recv() {
+        for piece in pieces {
+            hashed.take(&piece);
+            if let Some((file, path)) = &mut file {
+                file.write_all(&piece).map_err(|error| unwritable(path, &error))?;
+            }
+        }
+    }
+    if let Some((file, path)) = &file {
+        file.set_len(hashed.size).map_err(|error| unwritable(path, &error))?;
+    }
+    Ok(hashed.moved())
+}
+
+/// Takes room on the disk, where its file system can.
+fn preallocate(file: &File, size: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+        taken => Ok(taken?),
+    }
+}
+
+fn ended(error: &JoinError) -> StoreError {
+    StoreError::Local(format!("the thread that writes the file ended: {error}"))
 }
 
 /// What a failure of the local disk means.

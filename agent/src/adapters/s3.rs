@@ -223,12 +223,12 @@ impl ObjectStore for S3Store {
     async fn download(&self, key: &str, file: &Path) -> Result<Option<Moved>, StoreError> {
         if let Some((size, etag)) = self.version(key).await.filter(|(size, _)| *size > PART as u64)
         {
-            let mut landing = Landing::at(file).await?;
+            let mut landing = Landing::at(file, Some(size)).await?;
             let read = self.target(key).read(size, &etag, &mut landing).await;
             return landing.finish(read).await.map(Some);
         }
         let Some(answer) = self.open(key).await? else { return Ok(None) };
-        let mut landing = Landing::at(file).await?;
+        let mut landing = Landing::at(file, None).await?;
         let read = read(answer, &self.doing("downloading", key), &mut landing).await;
         landing.finish(read).await.map(Some)
     }
@@ -299,7 +299,7 @@ async fn read(
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(|error| broke_off(size, &error))?;
         size += piece.len() as u64;
-        landing.take(&piece).await?;
+        landing.take(vec![piece]).await?;
     }
     match announced.filter(|announced| *announced != size) {
         Some(announced) => Err(broke_off(size, &format!("of {announced}"))),

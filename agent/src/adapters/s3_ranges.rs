@@ -10,11 +10,12 @@ use super::{
     s3_multipart::{IN_FLIGHT, PART, Target, bulk},
 };
 use crate::ports::object_store::StoreError;
+use bytes::Bytes;
 use std::{collections::VecDeque, future::Future, ops::Range};
 use tokio::task::JoinHandle;
 
 /// A read that ends with whoever waits for it.
-struct Reading(JoinHandle<Result<Vec<u8>, StoreError>>);
+struct Reading(JoinHandle<Result<Vec<Bytes>, StoreError>>);
 
 impl Drop for Reading {
     fn drop(&mut self) {
@@ -44,7 +45,7 @@ impl Target<'_> {
             let read = (&mut first.0).await.map_err(|error| {
                 StoreError::Unavailable(format!("{}: {error}", self.doing("reading")))
             })?;
-            landing.take(&read?).await?;
+            landing.take(read?).await?;
         }
     }
 
@@ -52,7 +53,7 @@ impl Target<'_> {
         &self,
         range: Range<u64>,
         etag: &str,
-    ) -> impl Future<Output = Result<Vec<u8>, StoreError>> + Send + use<> {
+    ) -> impl Future<Output = Result<Vec<Bytes>, StoreError>> + Send + use<> {
         let Range { start, end } = range;
         let doing = self.doing(&format!("reading bytes {start} to {end} of"));
         let call = self
@@ -71,13 +72,16 @@ impl Target<'_> {
                 _ => meaning(&error, &doing),
             })?;
             let broke_off = |why: &str| StoreError::Unavailable(format!("{doing}: {why}"));
-            let body = answer.body.collect().await;
-            let bytes = body.map_err(|error| broke_off(&format!("it broke off ({error})")))?;
-            let bytes = bytes.to_vec();
-            if bytes.len() as u64 != end - start {
-                return Err(broke_off(&format!("{} bytes came", bytes.len())));
+            let (mut body, mut pieces, mut size) = (answer.body, Vec::new(), 0);
+            while let Some(piece) = body.next().await {
+                let piece = piece.map_err(|error| broke_off(&format!("it broke off ({error})")))?;
+                size += piece.len() as u64;
+                pieces.push(piece);
             }
-            Ok(bytes)
+            if size != end - start {
+                return Err(broke_off(&format!("{size} bytes came")));
+            }
+            Ok(pieces)
         }
     }
 }
