@@ -70,7 +70,10 @@ impl Hands {
         let (machine, service) = (&self.ports.machine, &self.ports.service);
         match effect {
             Effect::Stop => service.stop().await.map_err(unavailable)?,
-            Effect::Start(start) => service.start(start).await.map_err(unavailable)?,
+            Effect::Start(start) => {
+                self.kept.forget().await; // its room is etcd's now
+                service.start(start).await.map_err(unavailable)?;
+            }
             Effect::Mark(marker) => machine.mark(*marker).await?,
             Effect::Unmark(marker) => machine.unmark(*marker).await?,
             Effect::Retire(inc) => machine.retire(*inc).await?,

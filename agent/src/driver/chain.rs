@@ -167,7 +167,7 @@ impl Hands {
     }
 
     /// Size and digest of a file.
-    async fn read_back(&self, file: &Path) -> Result<Moved, Failure> {
+    pub(super) async fn read_back(&self, file: &Path) -> Result<Moved, Failure> {
         let mut pieces = self.ports.snapshots.pieces(file).await?;
         let mut piece = Vec::new();
         while pieces.next(&mut piece).await.map_err(unavailable)? {

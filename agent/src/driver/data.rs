@@ -368,6 +368,7 @@ impl Hands {
         let Some(pin) = &source.object else {
             return Err(bad("there is no snapshot to verify"));
         };
+        self.kept.forget().await; // two at once may be too many for the disk
         let file = self.fetch(uid, pin, source.size).await?;
         let inspected = self.ports.snapshots.inspect(file.proven.path()).await?;
         if !inspected.trailer_matches || inspected.revision != source.revision {
@@ -376,6 +377,7 @@ impl Hands {
                 pin.key, inspected.revision, source.revision
             )));
         }
+        self.kept.keep(pin, file).await;
         Ok(Outcome::Ok)
     }
 
@@ -383,7 +385,7 @@ impl Hands {
         let Some(pin) = &plan.source.object else {
             return Err(bad("the plan has no snapshot to restore"));
         };
-        let file = self.fetch(uid, pin, plan.source.size).await?;
+        let file = self.kept_or_fetched(uid, pin, plan.source.size).await?;
         self.ports.snapshots.restore(&file.proven, &self.site.name, plan, digest).await?;
         Ok(Outcome::Ok)
     }

@@ -11,6 +11,7 @@ mod bucket;
 mod body;
 mod data;
 mod chain;
+mod kept;
 mod content;
 mod differences;
 mod exported;
@@ -90,6 +91,8 @@ pub(crate) struct Hands {
     pub(crate) read_before: Arc<Mutex<BTreeMap<String, Manifest>>>,
     /// The chain of snapshots that is being extended.
     pub(crate) chain: Arc<Mutex<Option<chain::Extended>>>,
+    /// The snapshot that was proven last.
+    pub(crate) kept: kept::Kept,
     /// The check of my own member that was asked for last.
     pub(crate) check: Arc<Mutex<Option<Checking>>>,
 }
@@ -112,6 +115,7 @@ impl Hands {
             unreadable: Arc::default(),
             read_before: Arc::default(),
             chain: Arc::default(),
+            kept: kept::Kept::default(),
             check: Arc::default(),
         }
     }
