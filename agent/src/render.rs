@@ -4,8 +4,10 @@
 //! is used, so NO_COLOR and pipes need no exception.
 #![expect(clippy::print_stdout, reason = "this is where printing is done")]
 
+mod metrics;
 mod snapshots;
 
+pub use metrics::metrics_text;
 pub use snapshots::{listing_text, parts_text, pruned_text, rehearsal_text, rehearsed_text};
 
 use crate::{
@@ -100,6 +102,11 @@ pub fn check(check: &Check, output: Output) {
 /// The status in one glance.
 pub fn status(status: &Status, output: Output) {
     show(status, status_text, output);
+}
+
+/// The status for Prometheus.
+pub fn metrics(status: &Status, output: Output) {
+    show(status, metrics_text, output);
 }
 
 /// The last decision, with what it rests on.

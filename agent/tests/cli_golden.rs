@@ -126,6 +126,7 @@ fn a_document_of_version_1_reads_and_shows() {
         golden(&format!("status_{name}.json"), &render::json_text(&status));
         golden(&format!("status_{name}.txt"), &render::status_text(&status));
         golden(&format!("explain_{name}.txt"), &render::explain_text(&status));
+        golden(&format!("metrics_{name}.txt"), &render::metrics_text(&status));
     }
 }
 

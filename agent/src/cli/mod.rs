@@ -82,6 +82,8 @@ pub enum Verb {
     },
     /// Show why the agent does what it does, and what it waits for
     Explain,
+    /// Show the status as Prometheus text, for node_exporter's textfile collector
+    Metrics,
     /// Save a verified snapshot now, and refresh exported/etcd-snapshots/snapshot.db
     Save,
     /// List, inspect, verify, adopt, prune and rehearse snapshots
@@ -200,6 +202,7 @@ pub async fn run(verb: Verb, context: &Context<'_>) -> Result<(), Problem> {
         Verb::Agent { .. } => Err(Problem::new(Code::Usage, "the agent is run by main")),
         Verb::Status { exit_code, watch } => words::status(context, exit_code, watch).await,
         Verb::Explain => words::explain(context).await,
+        Verb::Metrics => words::metrics(context).await,
         Verb::Check => direct::check(context).await,
         Verb::ClusterIsHealthy => direct::cluster_is_healthy(context).await,
         Verb::MemberIsLeader => direct::member_is_leader(context).await,

@@ -86,6 +86,13 @@ pub(super) async fn explain(context: &Context<'_>) -> Result<(), Problem> {
     Ok(())
 }
 
+pub(super) async fn metrics(context: &Context<'_>) -> Result<(), Problem> {
+    let voice = Voice::find(context, Watch::ForFreshness).await?;
+    let status: Status = voice.ask(&Request::Status).await?;
+    render::metrics(&status, context.output);
+    Ok(())
+}
+
 /// Speaks one operator's word and prints the answer.
 pub(super) async fn tell(context: &Context<'_>, verb: Verb) -> Result<(), Problem> {
     let request = request(context, verb)?;
@@ -140,6 +147,7 @@ fn request(context: &Context<'_>, verb: Verb) -> Result<Request, Problem> {
         | Verb::Snapshot(_)
         | Verb::Status { .. }
         | Verb::Explain
+        | Verb::Metrics
         | Verb::Check
         | Verb::ClusterIsHealthy
         | Verb::MemberIsLeader

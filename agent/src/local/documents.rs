@@ -117,6 +117,9 @@ pub struct Snapshot {
     pub key: String,
     /// Its revision.
     pub revision: u64,
+    /// Seconds since 1970, by the saver's clock, or null.
+    #[serde(default)]
+    pub taken: Option<u64>,
 }
 
 /// One reason.
@@ -190,10 +193,11 @@ fn seen_status(seen: &core::Status) -> Status {
             revision: source.revision,
             bump: source.bump,
         }),
-        newest_snapshot: seen
-            .newest
-            .as_ref()
-            .map(|manifest| Snapshot { key: manifest.key(), revision: manifest.revision }),
+        newest_snapshot: seen.newest.as_ref().map(|found| Snapshot {
+            key: found.key(),
+            revision: found.revision,
+            taken: found.taken,
+        }),
         missing: seen.missing.clone(),
         ..unknown()
     }
