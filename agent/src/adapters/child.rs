@@ -31,6 +31,9 @@ impl Held {
     pub(super) fn spawn(command: &mut Command) -> io::Result<Self> {
         let child = command.stdin(Stdio::null()).kill_on_drop(true).spawn()?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid {
+            spare_others(pid);
+        }
         Ok(Self { child, id: pid.and_then(process_table::identify) })
     }
 
@@ -60,6 +63,14 @@ impl Drop for Held {
             Ok(false) => tracing::warn!(pid = id.pid, "a killed process does not end"),
             Err(why) => tracing::warn!(%why, pid = id.pid, "a process could not be killed"),
         }
+    }
+}
+
+/// Where memory runs out the kernel ends this one first and not the live member (proc(5),
+/// oom_score_adj). What a kill ends says nothing about any data.
+fn spare_others(pid: i32) {
+    if let Err(why) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "1000") {
+        tracing::debug!(%why, pid, "it may be ended late where memory runs out");
     }
 }
 

@@ -25,6 +25,7 @@ use protocol::{
     source,
 };
 use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What is kept.
 #[derive(Debug, Args)]
@@ -92,7 +93,26 @@ pub enum Snapshot {
     },
 }
 
+/// Runs one of them. Interrupted, it removes what it downloaded or started: each can be said again.
 pub(super) async fn run(context: &Context<'_>, what: Snapshot) -> Result<(), Problem> {
+    let listen = |kind| {
+        signal(kind)
+            .map_err(|error| Problem::new(Code::Failed, "no signal can be heard").because(error))
+    };
+    let (mut int, mut term) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let heard = tokio::select! {
+        done = act(context, what) => return done,
+        _ = int.recv() => "SIGINT",
+        _ = term.recv() => "SIGTERM",
+    };
+    Err(Problem::new(
+        Code::Failed,
+        format!("{heard} ended it; what it had begun beside etcd's data is removed"),
+    )
+    .next("say it again"))
+}
+
+async fn act(context: &Context<'_>, what: Snapshot) -> Result<(), Problem> {
     match what {
         Snapshot::Ls { all } => ls(context, all).await,
         Snapshot::Inspect { key } => inspect(context, key).await,

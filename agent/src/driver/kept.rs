@@ -36,10 +36,12 @@ impl Kept {
     /// Keeps it in place of what was kept before.
     pub(super) async fn keep(&self, pin: &Pin, file: Fetched) {
         let mut held = self.0.lock().await;
-        let place = Arc::clone(&self.0);
+        let place = Arc::downgrade(&self.0); // it goes with who kept it
         let end = tokio::spawn(async move {
             sleep(KEPT_FOR).await;
-            place.lock().await.take();
+            if let Some(place) = place.upgrade() {
+                place.lock().await.take();
+            }
         });
         *held = Some(Held { pin: pin.clone(), file, _end: End(end.abort_handle()) });
     }

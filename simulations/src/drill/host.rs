@@ -257,6 +257,13 @@ impl Host {
         output.map_err(|e| Trouble::of(self.binary.display(), e))
     }
 
+    /// Begins a verb and does not wait for it; it ends when this is dropped.
+    pub fn spawn(&self, args: &[&str]) -> Result<tokio::process::Child, Trouble> {
+        let mut command = tokio::process::Command::from(self.command(args));
+        command.kill_on_drop(true).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().map_err(|e| Trouble::of(self.binary.display(), e))
+    }
+
     /// The end of the agent's log.
     pub fn log_tail(&self) -> String {
         let read = || -> std::io::Result<Vec<u8>> {

@@ -10,10 +10,12 @@ use super::{
 use crate::drill::{
     cluster::Cluster,
     host::{Host, Wipe},
+    process,
     trouble::Trouble,
     writer::connect,
 };
 use etcd_client::{DeleteOptions, Txn, TxnOp};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// What the agents are told of snapshots: often, so that a chain grows while one watches, and never
@@ -54,6 +56,7 @@ async fn chain(stage: &mut Stage) -> Result<(), Trouble> {
     let end = end_of_a_chain(stage).await?;
     stage.say(format!("{} is laid over {} objects", end.key, LINKS - 1));
     rehearse(stage).await?;
+    interrupt_a_rehearsal(stage).await?;
     prune(stage).await?;
     let all: Vec<usize> = (0..stage.cluster.hosts.len()).collect();
     stage.strike(&all, Wipe::Data)?;
@@ -74,6 +77,26 @@ async fn rehearse(stage: &mut Stage) -> Result<(), Trouble> {
     let told = String::from_utf8_lossy(&status.stdout).contains("rehearsed");
     let seen = format!("{}; HashKV {}", shown["key"], shown["hash_kv"]);
     stage.checks.note("the end of a chain is rehearsed beside a live member", same && told, seen);
+    Ok(())
+}
+
+/// A rehearsal that is interrupted in its midst leaves neither a process nor a file.
+async fn interrupt_a_rehearsal(stage: &mut Stage) -> Result<(), Trouble> {
+    let host = &stage.cluster.hosts[0];
+    let scratch = host.data_dir().join(".requorum/scratch");
+    let left = || std::fs::read_dir(&scratch).map_or(0, Iterator::count);
+    let mut rehearsal = host.spawn(&["snapshot", "rehearse"])?;
+    let pid = rehearsal.id().ok_or_else(|| Trouble("the rehearsal ended at once".into()))?;
+    let begun = stage.cluster.until("a rehearsal is under way", async |_| {
+        let running = rehearsal.try_wait().ok()?.is_none();
+        (left() > 0 || !running).then_some(running)
+    });
+    let begun = begun.await?;
+    process::signal(pid, Signal::INT)?;
+    let ended = rehearsal.wait().await.map_err(|error| Trouble::of("the rehearsal", error))?;
+    let clean = begun && ended.code() == Some(1) && left() == 0;
+    let seen = format!("{ended}, {} files left", left());
+    stage.checks.note("a rehearsal that is interrupted leaves nothing", clean, seen);
     Ok(())
 }
 
