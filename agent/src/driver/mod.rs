@@ -1,8 +1,9 @@
 //! **driver** — the hands of the core: performs each effect through a port and tells what came of
 //! it. Decides nothing: no file here asks whether anything is healthy.
 //!
-//! [`run`] is the only loop. [`perform`] sorts effects by lane; [`conditions`], [`table`],
-//! [`bucket`], [`body`] and [`data`] do them, the last with [`chain`], [`content`] and [`exported`]. A call that takes too long is answered with "nobody knows".
+//! [`run`] is the only loop; [`performer`] does one effect without it. [`perform`] sorts effects by lane;
+//! [`conditions`], [`table`], [`bucket`], [`body`] and [`data`] do them, the last with [`chain`], [`content`]
+//! and [`exported`]. A call that takes too long is answered with "nobody knows".
 
 pub mod conditions;
 pub(crate) mod perform;
@@ -17,6 +18,7 @@ mod differences;
 mod exported;
 mod rehearsing;
 pub mod run;
+pub mod performer;
 
 pub(crate) use data::Origin;
 
