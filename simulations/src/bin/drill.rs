@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use simulations::{
     drill::{
         cluster::{Cluster, Options},
+        process::interrupted,
         report::{self, Report},
         scenarios::{self, Scenario},
         stores::Stores,
@@ -26,7 +27,6 @@ use std::{
     process::ExitCode,
     sync::Arc,
 };
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Failure drills on real etcd, real agents and embedded stores.
 #[derive(Debug, Parser)]
@@ -260,15 +260,4 @@ fn write(dir: &Path, name: &str, text: &str) -> Result<(), Trouble> {
     fs::create_dir_all(dir)
         .and_then(|()| fs::write(&path, text))
         .map_err(|e| Trouble::of(path.display(), e))
-}
-
-/// Ctrl-C, or a polite kill.
-async fn interrupted() {
-    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await; // no signals here; then Ctrl-C kills as usual
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminated.recv() => {}
-    }
 }

@@ -17,6 +17,18 @@ use std::{
 const GONE_WITHIN: Duration = Duration::from_secs(20);
 const GLANCE: Duration = Duration::from_millis(5);
 
+/// Ends with Ctrl-C, or a polite kill.
+pub async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await; // no signals here; then Ctrl-C kills as usual
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated.recv() => {}
+    }
+}
+
 /// Sends a signal. A process that is gone already is no error: what was wanted is so.
 pub fn signal(pid: u32, signal: Signal) -> Result<(), Trouble> {
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
