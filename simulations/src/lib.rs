@@ -3,7 +3,7 @@
 //!
 //! [`explore`] takes every order of things within stated bounds. [`world`] holds the parts of a
 //! cluster, [`simulate`] moves them by a seed; [`gate`] attacks the core with mutants that these must
-//! notice. [`drill`] puts real processes in their place.
+//! notice. [`drill`] puts real processes in their place; [`bench`] measures what snapshots cost them.
 
 pub mod pace;
 pub mod world;
@@ -14,3 +14,5 @@ pub mod explore;
 pub mod gate;
 #[cfg(feature = "drill")]
 pub mod drill;
+#[cfg(feature = "drill")]
+pub mod bench;
