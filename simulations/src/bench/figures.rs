@@ -115,8 +115,12 @@ impl Figures {
 
     /// Bytes of the smallest and the largest file that was saved or restored.
     pub(super) fn sizes(&self) -> (u64, u64) {
-        let (least, most) = (self.bytes.iter().min(), self.bytes.iter().max());
-        (least.copied().unwrap_or(0), most.copied().unwrap_or(0))
+        ends(self.bytes.iter().copied())
+    }
+
+    /// Bytes of the database at the end of a minute, at its smallest and its largest.
+    pub(super) fn databases(&self) -> (u64, u64) {
+        ends(self.samples.iter().map(|sample| sample.database))
     }
 
     /// Minutes of one kind.
@@ -169,6 +173,10 @@ impl Figures {
         document.insert("spread".to_owned(), Value::Object(spread));
         Value::Object(document)
     }
+}
+
+fn ends(sizes: impl Iterator<Item = u64> + Clone) -> (u64, u64) {
+    (sizes.clone().min().unwrap_or(0), sizes.max().unwrap_or(0))
 }
 
 fn shown(spread: Option<Spread>) -> Value {

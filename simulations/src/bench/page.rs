@@ -40,6 +40,8 @@ pub(super) fn page(figures: &Figures, rounds: usize, writes: u64) -> Fallible<St
     let (least, most) = figures.sizes();
     let (least, most) = (least / 1_000_000, most / 1_000_000);
     let (seconds, shares, aims) = (seconds(figures), shares(figures), aims(figures));
+    let (small, large) = figures.databases();
+    let (small, large) = (small / 1_000_000, large / 1_000_000);
     let bases = figures.minutes(Minutes::Ten).iter().filter(|minute| minute.base).count();
     Ok(format!(
         "# What snapshots cost\n\n\
@@ -57,6 +59,7 @@ pub(super) fn page(figures: &Figures, rounds: usize, writes: u64) -> Fallible<St
          as the whole file.\n\n\
          ## What a minute uploads\n\n\
          {shares}\n\n\
+         The database had {small} to {large} MB; it grows until what compactions free is taken up again. \
          Minutes are counted in writes: {writes} puts, each of its own, that overwrite keys taken at random, \
          as fast as etcd takes them, with a commit for each 30 of them as at 300 a second. What is counted is \
          all that the save stored: blocks, index, manifest. A compaction is waited for until it is gone \
