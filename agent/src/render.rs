@@ -8,7 +8,9 @@ mod metrics;
 mod snapshots;
 
 pub use metrics::metrics_text;
-pub use snapshots::{listing_text, parts_text, pruned_text, rehearsal_text, rehearsed_text};
+pub use snapshots::{
+    adopted_text, listing_text, parts_text, pruned_text, rehearsal_text, rehearsed_text,
+};
 
 use crate::{
     exit::Problem,
@@ -17,7 +19,7 @@ use crate::{
         check::{Check, Looked},
         documents::{Member, Status},
         rehearsed::Rehearsal,
-        snapshots::{Listing, Parts, Pruned},
+        snapshots::{Adopted, Listing, Parts, Pruned},
     },
 };
 use std::fmt::Write as _;
@@ -305,8 +307,13 @@ pub fn explain_text(status: &Status) -> String {
     };
     let reasons = status.reasons.iter().map(|reason| (reason.code.clone(), reason.text.clone()));
     let missing = status.missing.iter().map(|text| ("missing".to_owned(), text.clone()));
+    let answered = |adopted: &Adopted| {
+        let short = adopted.sha256.get(..12).unwrap_or(&adopted.sha256);
+        ("adopted".to_owned(), format!("{short} {}", adopted_text(adopted)))
+    };
+    let adopted = status.adopted.iter().map(answered);
     let lines: Vec<(String, String)> =
-        reasons.chain(status.members.iter().map(said)).chain(missing).collect();
+        reasons.chain(status.members.iter().map(said)).chain(missing).chain(adopted).collect();
     let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let mut text = status.waiting.clone();
     for (name, line) in lines {

@@ -10,7 +10,7 @@ use crate::{
     manifest::Reason,
     observation::{InAttempt, Ran},
     plan::Plan,
-    registry::{Change, Pin, Source},
+    registry::{Adoption, Change, Pin, Source},
     vote::Vote,
 };
 use alloc::{boxed::Box, string::String, vec::Vec};
@@ -150,7 +150,7 @@ pub struct Save {
     /// Live keys of what the incarnation was restored from.
     pub source_keys: Option<u64>,
     /// Snapshots an operator answers for.
-    pub adopted: Vec<Digest>,
+    pub adopted: Vec<Adoption>,
 }
 
 impl Save {

@@ -129,8 +129,12 @@ pub enum Command {
     Adopt {
         /// Its digest.
         sha256: Digest,
-        /// Why.
+        /// Who answers for it.
+        by: String,
+        /// How they know.
         because: String,
+        /// Seconds since 1970 by the clock of the machine it is said on, for eyes alone.
+        said: Option<u64>,
     },
     /// Begin nothing until resumed.
     Pause {

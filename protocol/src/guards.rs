@@ -9,8 +9,8 @@
 //! sign of anything: a defragmentation alone shrank 452 MB to 391 MB (etcd.md 8).
 
 use crate::{
-    cluster::Digest,
     manifest::{Doubt, Manifest, Reason},
+    registry::adoption::{self, Adoption},
 };
 use alloc::vec::Vec;
 
@@ -33,7 +33,7 @@ pub struct Around<'a> {
     /// Live keys of what the incarnation was restored from: it stands before the first snapshot.
     pub source_keys: Option<u64>,
     /// Snapshots an operator answers for.
-    pub adopted: &'a [Digest],
+    pub adopted: &'a [Adoption],
     /// etcd reports a CORRUPT alarm.
     pub corrupt: bool,
     /// What this member holds.
@@ -73,9 +73,9 @@ pub fn doubt(new: &Manifest, around: &Around<'_>) -> Option<Doubt> {
 }
 
 /// Whether a restore may choose it by itself, or an operator said that it may.
-pub fn is_trusted(manifest: &Manifest, adopted: &[Digest]) -> bool {
+pub fn is_trusted(manifest: &Manifest, adopted: &[Adoption]) -> bool {
     let of_its_own = manifest.doubt.is_none() && manifest.reason != Reason::Adopted;
-    of_its_own || adopted.contains(&manifest.sha256)
+    of_its_own || adoption::of(adopted, &manifest.sha256).is_some()
 }
 
 /// Two members contradict one another only where the same question was answered.
@@ -99,7 +99,7 @@ const fn may_be_behind(reason: Reason) -> bool {
 pub fn speaks_against<'a>(
     chosen: &Manifest,
     catalogue: &'a [Manifest],
-    adopted: &[Digest],
+    adopted: &[Adoption],
 ) -> Vec<&'a Manifest> {
     let sound = |manifest: &&Manifest| {
         let own = !matches!(manifest.reason, Reason::Salvage | Reason::Adopted);
@@ -125,7 +125,7 @@ pub fn speaks_against<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{ClusterId, Slot};
+    use crate::cluster::{ClusterId, Digest, Slot};
     use alloc::{string::ToString, vec};
 
     fn at(revision: u64, live_keys: Option<u64>) -> Manifest {
@@ -149,6 +149,11 @@ mod tests {
             doubt: None,
             taken: None,
         }
+    }
+
+    fn word(of: &Manifest) -> Adoption {
+        let (by, because) = ("ada".to_string(), "deleted so".to_string());
+        Adoption { sha256: of.sha256, inc: of.inc, by, because, said: None }
     }
 
     fn around(before: &[Manifest]) -> Around<'_> {
@@ -182,7 +187,7 @@ mod tests {
         let doubted = Manifest { doubt: Some(Doubt::Shrunk), ..at(20, Some(10)) };
         let before = [at(10, Some(100)), doubted.clone()];
         assert_eq!(doubt(&at(30, Some(11)), &around(&before)), Some(Doubt::Shrunk));
-        let adopted = [doubted.sha256];
+        let adopted = [word(&doubted)];
         let settled = Around { adopted: &adopted, ..around(&before) };
         assert_eq!(doubt(&at(30, Some(11)), &settled), None);
     }
@@ -219,14 +224,14 @@ mod tests {
     fn what_is_newer_and_doubtful_is_found() {
         let doubted = |revision| Manifest { doubt: Some(Doubt::Empty), ..at(revision, Some(0)) };
         let all = vec![at(10, Some(5)), doubted(9), doubted(12), doubted(11)];
-        let against = |chosen: &Manifest, adopted: &[Digest]| -> Vec<u64> {
+        let against = |chosen: &Manifest, adopted: &[Adoption]| -> Vec<u64> {
             let found = speaks_against(chosen, &all, adopted);
             found.iter().map(|manifest| manifest.revision).collect()
         };
         assert_eq!(against(&at(10, None), &[]), [12, 11]);
         let other = Manifest { inc: 2, ..at(10, None) };
         assert!(against(&other, &[]).is_empty(), "another life's");
-        let adopted = [doubted(12).sha256, doubted(11).sha256];
+        let adopted = [word(&doubted(12)), word(&doubted(11))];
         assert!(against(&at(10, None), &adopted).is_empty());
     }
 
@@ -248,7 +253,7 @@ mod tests {
     #[test]
     fn what_an_operator_brought_is_no_measure() {
         let foreign = Manifest { reason: Reason::Adopted, ..at(5_000, Some(1_000)) };
-        let adopted = [foreign.sha256];
+        let adopted = [word(&foreign)];
         let before = [at(10, Some(4)), foreign];
         let around = Around { adopted: &adopted, ..around(&before) };
         assert_eq!(doubt(&at(11, Some(4)), &around), None);

@@ -33,6 +33,10 @@ pub const TURNS_MISSED: u64 = 3;
 pub const SAVE_SHARE: u64 = 3;
 /// Longest time between two saves by the clock, however long one takes: it may have been held up once.
 pub const SAVE_PERIOD_MAX: Span = Span::seconds(1800);
+/// Longest reason that is kept with an operator's word for a snapshot, in bytes: some sentences.
+pub const BECAUSE_MAX: usize = 1024;
+/// Most words for snapshots that are kept: with their reasons a tenth of what an item of DynamoDB holds.
+pub const ADOPTED_MAX: usize = 32;
 /// Most older snapshots that a plan lists as the next candidates.
 pub const FALLBACKS_MAX: usize = 4;
 

@@ -3,9 +3,11 @@
 //! Comes from the lock table, as [`Records`]. Goes to the coordinator, which answers with [`Change`]s:
 //! the condition and the new record side by side. This file is the glossary.
 
+pub mod adoption;
 mod conditional;
 mod records;
 
+pub use adoption::Adoption;
 pub use conditional::{Change, Guard, RecordChange, Row, Scalar, Written};
 pub use records::{Records, Saver};
 
@@ -89,8 +91,8 @@ pub struct Ctrl {
     pub parked: Option<Parked>,
     /// The operator's consents: to each of what the attempt was parked for.
     pub approved: Vec<Approval>,
-    /// Snapshots that an operator answers for: foreign ones, and doubtful ones of our own.
-    pub adopted: Vec<Digest>,
+    /// Operators' words for snapshots: foreign ones, and doubtful ones of our own.
+    pub adopted: Vec<Adoption>,
     /// Tag of the write that made this version.
     pub op_id: String,
 }

@@ -1,8 +1,8 @@
 //! **adopting** — an operator answers for a snapshot: one of ours that is doubtful, or one that this cluster
 //! did not make.
 //!
-//! Comes in: a key and a reason. Goes out: the digest on record (`ctrl.adopted`), which is what lets a restore
-//! choose it; for a foreign file before that a verified copy, and after it the manifest. Killed between any
+//! Comes in: a key and a reason. Goes out: the digest on record, with who said so and why (`ctrl.adopted`),
+//! which is what lets a restore choose it; for a foreign file before that a verified copy, and after it the manifest. Killed between any
 //! two of these it leaves garbage, or a digest that nothing has; said again, it goes on.
 
 use super::{
@@ -33,7 +33,7 @@ pub(super) async fn adopt(
     if is_manifest(key, shelf.ctrl.inc) {
         let manifest = shelf.find(Some(key)).await?;
         overrules(&manifest, force)?;
-        return record(context, manifest.sha256, because).await;
+        return record(context, &shelf, manifest.sha256, because).await;
     }
     foreign(context, &shelf, key, because).await
 }
@@ -56,8 +56,14 @@ fn overrules(manifest: &Manifest, force: Option<&str>) -> Result<(), Problem> {
     )))
 }
 
-async fn record(context: &Context<'_>, sha256: Digest, because: String) -> Result<(), Problem> {
-    let request = Request::Adopt { sha256: sha256.to_string(), because };
+async fn record(
+    context: &Context<'_>,
+    shelf: &Shelf,
+    sha256: Digest,
+    because: String,
+) -> Result<(), Problem> {
+    let said = Some(shelf.hands.ports.clock.unix());
+    let request = Request::Adopt { sha256: sha256.to_string(), by: words::by(), because, said };
     let told: Told = Voice::find(context, Watch::ForFreshness).await?.ask(&request).await?;
     words::show(context, told)
 }
@@ -88,7 +94,7 @@ async fn foreign(
         failed(failure, &format!("checking and copying {from}"))
             .next("bring a snapshot as `etcdctl snapshot save` makes it")
     })?;
-    record(context, data.moved.sha256, because).await?;
+    record(context, shelf, data.moved.sha256, because).await?;
     let origin = Origin {
         inc,
         revision,

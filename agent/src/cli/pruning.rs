@@ -21,6 +21,7 @@ use protocol::{
     event::Outcome,
     guards,
     manifest::{Manifest, Reason},
+    registry::adoption,
     retention::{self, Datum, Entry, Judged, Policy, Protected},
     wire::Keys,
 };
@@ -155,7 +156,8 @@ async fn protected(shelf: &Shelf, manifests: &[Manifest]) -> Result<Protected, P
             keys.extend(plan.source.object.map(|pin| pin.key));
         }
     }
-    let adopted = manifests.iter().filter(|manifest| ctrl.adopted.contains(&manifest.sha256));
+    let adopted =
+        manifests.iter().filter(|manifest| adoption::of(&ctrl.adopted, &manifest.sha256).is_some());
     keys.extend(adopted.map(Manifest::key));
     let named = shelf.records.salvages().filter_map(|(_, salvage)| salvage.manifest.clone());
     keys.extend(named);

@@ -12,7 +12,7 @@ use crate::{
     config::snapshots::seconds,
     driver::{Hands, perform},
     exit::{Code, Problem},
-    local::snapshots::{Listed, Listing, Part, Parts},
+    local::snapshots::{Adopted, Listed, Listing, Part, Parts},
     render,
 };
 use clap::{Args, Subcommand};
@@ -20,7 +20,7 @@ use protocol::{
     effect::Effect,
     guards,
     manifest::Manifest,
-    registry::{Ctrl, Records},
+    registry::{Ctrl, Records, adoption},
     retention::Policy,
     source,
 };
@@ -77,7 +77,7 @@ pub enum Snapshot {
     Adopt {
         /// A manifest's key as `ls` shows it, or any object in the bucket, such as an old snapshot.db
         key: String,
-        /// How you know that it is right; the log of the agent that you speak to keeps it
+        /// How you know that it is right, for the record
         #[arg(long, value_parser = super::reason())]
         because: String,
         /// The doubt that you overrule, as `ls` shows it
@@ -198,7 +198,11 @@ impl Shelf {
     fn listed(&self, manifest: &Manifest, newest: Option<&Manifest>) -> Listed {
         let by = self.ctrl.seat(manifest.taken_by).map(|seat| seat.name.clone());
         let trusted = guards::is_trusted(manifest, &self.ctrl.adopted);
-        Listed::new(manifest, by, trusted, newest == Some(manifest))
+        let adopted = adoption::of(&self.ctrl.adopted, &manifest.sha256);
+        Listed {
+            adopted: adopted.map(Adopted::from),
+            ..Listed::new(manifest, by, trusted, newest == Some(manifest))
+        }
     }
 }
 

@@ -120,12 +120,14 @@ pub(super) fn show(context: &Context<'_>, told: Told) -> Result<(), Problem> {
     Err(Problem::new(code, told.sentence).because(told.code).next("requorum explain"))
 }
 
+/// Who speaks, for the record.
+pub(super) fn by() -> String {
+    std::env::var("SUDO_USER")
+        .or_else(|_| std::env::var("USER"))
+        .unwrap_or_else(|_| "unknown".into())
+}
+
 fn request(context: &Context<'_>, verb: Verb) -> Result<Request, Problem> {
-    let by = || {
-        std::env::var("SUDO_USER")
-            .or_else(|_| std::env::var("USER"))
-            .unwrap_or_else(|_| "unknown".into())
-    };
     Ok(match verb {
         Verb::Restore { from, rollback, because } => {
             Request::Restore { rollback, source: from, by: by(), because }

@@ -1,6 +1,6 @@
 //! **documents** — `status -o json` and `explain -o json`, field by field. They only grow.
 
-use super::rehearsed::Rehearsal;
+use super::{rehearsed::Rehearsal, snapshots::Adopted};
 use crate::driver::run::View;
 use protocol::{coordinator as core, tally::Verdict};
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,9 @@ pub struct Status {
     pub source: Option<Source>,
     /// The newest snapshot this agent took, or null.
     pub newest_snapshot: Option<Snapshot>,
+    /// Operators' words for snapshots, the first said first.
+    #[serde(default)]
+    pub adopted: Vec<Adopted>,
     /// The last rehearsal of a snapshot on this machine, or null.
     #[serde(default)]
     pub rehearsed: Option<Rehearsal>,
@@ -162,6 +165,7 @@ fn unknown() -> Status {
         members: Vec::new(),
         source: None,
         newest_snapshot: None,
+        adopted: Vec::new(),
         rehearsed: None,
         missing: Vec::new(),
         waiting: String::new(),
@@ -198,6 +202,7 @@ fn seen_status(seen: &core::Status) -> Status {
             revision: found.revision,
             taken: found.taken,
         }),
+        adopted: seen.adopted.iter().map(Adopted::from).collect(),
         missing: seen.missing.clone(),
         ..unknown()
     }

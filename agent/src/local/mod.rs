@@ -62,8 +62,13 @@ pub enum Request {
     Adopt {
         /// Its digest, 64 hexadecimal digits.
         sha256: String,
-        /// Why.
+        /// Who answers for it.
+        by: String,
+        /// How they know.
         because: String,
+        /// Seconds since 1970 by the asker's clock.
+        #[serde(default)]
+        said: Option<u64>,
     },
     /// Begin nothing.
     Pause {

@@ -1,7 +1,7 @@
 //! **snapshots** — what `snapshot ls|inspect|prune` tell: documents that only grow (deploy/SCHEMAS.md).
 
-use protocol::{manifest::Manifest, retention};
-use serde::Serialize;
+use protocol::{manifest::Manifest, registry::Adoption, retention};
+use serde::{Deserialize, Serialize};
 
 /// `requorum.snapshots/1`: what is listed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -43,10 +43,32 @@ pub struct Listed {
     pub reason: &'static str,
     /// Why no restore chooses it by itself.
     pub doubt: Option<&'static str>,
+    /// The operator's word for it, if one was said.
+    pub adopted: Option<Adopted>,
     /// A restore may choose it: nobody doubts it, or an operator answers for it.
     pub trusted: bool,
     /// The one that a restore would choose now.
     pub newest: bool,
+}
+
+/// An operator's word for a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// The file's digest, 64 hexadecimal digits.
+    pub sha256: String,
+    /// Who answers for it.
+    pub by: String,
+    /// How they know.
+    pub because: String,
+    /// Seconds since 1970 by the clock of the machine it was said on.
+    pub said: Option<u64>,
+}
+
+impl From<&Adoption> for Adopted {
+    fn from(adoption: &Adoption) -> Self {
+        let Adoption { sha256, inc: _, by, because, said } = adoption.clone();
+        Self { sha256: sha256.to_string(), by, because, said }
+    }
 }
 
 impl Listing {
@@ -72,6 +94,7 @@ impl Listed {
             taken_by: by,
             reason: manifest.reason.name(),
             doubt: manifest.doubt.map(protocol::manifest::Doubt::name),
+            adopted: None,
             trusted,
             newest,
         }

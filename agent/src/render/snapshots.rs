@@ -3,7 +3,7 @@
 use super::{Align, or_dash, table};
 use crate::local::{
     rehearsed::Rehearsal,
-    snapshots::{Listed, Listing, Parts, Pruned},
+    snapshots::{Adopted, Listed, Listing, Parts, Pruned},
 };
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use std::fmt::Write as _;
@@ -42,10 +42,21 @@ pub fn listing_text(listing: &Listing) -> String {
         let rows = listing.snapshots.iter().map(row).collect();
         let _ = write!(text, "\n\n{}", table(head, rows));
     }
+    for listed in &listing.snapshots {
+        if let Some(adopted) = &listed.adopted {
+            let _ = write!(text, "\n  adopted     {} {}", listed.key, adopted_text(adopted));
+        }
+    }
     for key in &listing.unreadable {
         let _ = write!(text, "\n  unreadable  {key}");
     }
     text
+}
+
+/// Who answers for a snapshot, and why.
+pub fn adopted_text(adopted: &Adopted) -> String {
+    let when = adopted.said.map(|said| format!(", {}", moment(said))).unwrap_or_default();
+    format!("by {}{when}: {}", adopted.by, adopted.because)
 }
 
 /// A doubt that an operator overruled is in brackets.
@@ -70,6 +81,7 @@ pub fn parts_text(parts: &Parts) -> String {
         ("of", or_dash(listed.taken_by.clone())),
         ("for", listed.reason.to_owned()),
         ("doubt", doubt(listed)),
+        ("adopted", or_dash(listed.adopted.as_ref().map(adopted_text))),
         ("etcd", format!("{}, cluster {}", parts.etcd_version, parts.cluster_id)),
     ];
     let mut text = listed.key.clone();

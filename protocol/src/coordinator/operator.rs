@@ -11,10 +11,13 @@ use crate::{
     event::{Command, Outcome, Ticket},
     explanation::{Code, Note},
     fence,
-    limits::WORD_PATIENCE,
+    limits::{BECAUSE_MAX, WORD_PATIENCE},
     manifest::{Manifest, Reason},
     mutant::{self, Mutant},
-    registry::{Approval, Attest, Change, Ctrl, Parked, Phase, Request, Why, Written},
+    registry::{
+        Approval, Attest, Change, Ctrl, Parked, Phase, Request, Why, Written,
+        adoption::{self, Adoption},
+    },
     tally::Verdict,
     time::Moment,
 };
@@ -194,11 +197,8 @@ impl Scene<'_> {
                     "no attempt is open and nobody is being replaced; there is nothing to call off",
                 ),
             },
-            Command::Adopt { sha256, because: _ } => {
-                let mut adopted = self.ctrl.adopted.clone();
-                adopted.retain(|other| *other != sha256);
-                adopted.push(sha256);
-                word(Ctrl { adopted, ..ctrl() }, "on record: this snapshot may be restored")
+            Command::Adopt { sha256, by, because, said } => {
+                self.weigh_adoption(Adoption { sha256, inc: self.ctrl.inc, by, because, said })
             }
             Command::Pause { because } => word(Ctrl { paused: Some(because), ..ctrl() }, "paused"),
             Command::Resume => word(Ctrl { paused: None, ..ctrl() }, "resumed"),
@@ -219,6 +219,20 @@ impl Scene<'_> {
             Some(_) => return None,
         };
         Some(Note::new(Code::Unable, text))
+    }
+
+    fn weigh_adoption(&self, adoption: Adoption) -> Heard {
+        if !adoption::is_short(&adoption.because) {
+            let text = alloc::format!(
+                "the reason is longer than the {BECAUSE_MAX} bytes that are kept with a snapshot; say it again \
+                 in fewer words"
+            );
+            return refuse(Code::Unable, text);
+        }
+        let adopted = adoption::joined(self.ctrl, adoption, self.ctrl.inc);
+        let after = Ctrl { adopted, ..self.ctrl.clone() };
+        let note = Note::new(Code::Requested, "on record: this snapshot may be restored");
+        Ok((change::word(self.ctrl, after), note))
     }
 
     /// Consent is to what the attempt waits for now, and to nothing that it may ask later.

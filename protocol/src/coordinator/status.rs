@@ -6,7 +6,7 @@ use crate::{
     explanation::Note,
     fence,
     manifest::Manifest,
-    registry::{Evidence, Parked, Phase, Request, Source},
+    registry::{Adoption, Evidence, Parked, Phase, Request, Source},
     tally::Verdict,
     time::Moment,
     vote::Health,
@@ -46,6 +46,8 @@ pub struct Status {
     pub source: Option<Source>,
     /// The newest snapshot this agent took.
     pub newest: Option<Manifest>,
+    /// Operators' words for snapshots.
+    pub adopted: Vec<Adoption>,
     /// What is missing per seat while an attempt waits for evidence.
     pub missing: Vec<String>,
 }
@@ -108,6 +110,7 @@ impl Coordinator {
                 .collect(),
             source: scene.ctrl.source.clone(),
             newest: self.known.saved.as_ref().map(|(_, manifest)| manifest.clone()),
+            adopted: scene.ctrl.adopted.clone(),
             missing: if fencing || (idle && scene.verdict() != Verdict::QuorumAlive) {
                 scene.missing_evidence(&standing)
             } else {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cluster::Nonce,
-    registry::{Approval, Ctrl, Lease, Operation, Parked, Phase, Request, Stage},
+    registry::{Adoption, Approval, Ctrl, Lease, Operation, Parked, Phase, Request, Stage},
 };
 use alloc::{format, string::String, vec::Vec};
 use serde::Serialize;
@@ -59,7 +59,7 @@ struct CtrlV1<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     approved: Vec<ApprovalV1>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    adopted: Vec<String>,
+    adopted: Vec<AdoptionV1<'a>>,
     op_id: &'a str,
 }
 
@@ -69,6 +69,16 @@ struct ApprovalV1 {
     parked: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     about: Option<u8>,
+}
+
+#[derive(Serialize)]
+struct AdoptionV1<'a> {
+    sha256: String,
+    inc: u64,
+    by: &'a str,
+    because: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    said: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -132,7 +142,7 @@ pub fn encode_ctrl(ctrl: &Ctrl) -> Map<String, Value> {
         aborts: ctrl.aborts,
         parked: ctrl.parked.map(Parked::name),
         approved: ctrl.approved.iter().map(approval).collect(),
-        adopted: ctrl.adopted.iter().map(|sha256| format!("{sha256}")).collect(),
+        adopted: ctrl.adopted.iter().map(adoption).collect(),
         op_id: &ctrl.op_id,
     })
 }
@@ -169,7 +179,7 @@ fn read(at: &Fields<'_>) -> Result<Ctrl, WireError> {
         paused: at.get("paused").optional(Node::text)?,
         aborts: at.get("aborts").number32()?,
         parked: at.get("parked").optional(|parked| parked.named(Parked::parse))?,
-        adopted: at.get("adopted").optional(|all| all.list(Node::digest))?.unwrap_or_default(),
+        adopted: at.get("adopted").optional(|all| all.list(read_adoption))?.unwrap_or_default(),
         approved: at.get("approved").optional(|all| all.list(read_approval))?.unwrap_or_default(),
         op_id: at.get("op_id").text()?,
     })
@@ -186,6 +196,27 @@ fn read_approval(node: &Node<'_>) -> Result<Approval, WireError> {
         attempt: at.get("attempt").number()?,
         parked: at.get("parked").named(Parked::parse)?,
         about: at.get("about").optional(Node::slot)?,
+    })
+}
+
+fn adoption(adoption: &Adoption) -> AdoptionV1<'_> {
+    AdoptionV1 {
+        sha256: format!("{}", adoption.sha256),
+        inc: adoption.inc,
+        by: &adoption.by,
+        because: &adoption.because,
+        said: adoption.said,
+    }
+}
+
+fn read_adoption(node: &Node<'_>) -> Result<Adoption, WireError> {
+    let at = node.map()?;
+    Ok(Adoption {
+        sha256: at.get("sha256").digest()?,
+        inc: at.get("inc").number()?,
+        by: at.get("by").text()?,
+        because: at.get("because").text()?,
+        said: at.get("said").optional(Node::number)?,
     })
 }
 

@@ -11,8 +11,8 @@ use protocol::{
     pack::{BLOCK, Pack, Run},
     plan::Plan,
     registry::{
-        Approval, Attest, Ctrl, Evidence, Fence, Lease, Operation, Owner, Parked, Phase, Pin,
-        Request, Restored, Salvage, Saver, SlotRecord, Source, Stage, Started, Why,
+        Adoption, Approval, Attest, Ctrl, Evidence, Fence, Lease, Operation, Owner, Parked, Phase,
+        Pin, Request, Restored, Salvage, Saver, SlotRecord, Source, Stage, Started, Why,
     },
     time::Span,
     vote::{Health, Vote},
@@ -218,7 +218,13 @@ pub(crate) fn full_ctrl() -> Ctrl {
         paused: Some(text("maintenance")),
         aborts: 2,
         parked: Some(Parked::Approval(Why::Loss)),
-        adopted: vec![digest("adopted")],
+        adopted: vec![Adoption {
+            sha256: digest("adopted"),
+            inc: 2,
+            by: text("ada"),
+            because: text("the keys were deleted on purpose"),
+            said: Some(1_790_000_000),
+        }],
         approved: vec![
             Approval { attempt: 7, parked: Parked::Approval(Why::Loss), about: None },
             Approval { attempt: 7, parked: Parked::Approval(Why::Salvage), about: Some(Slot(2)) },

@@ -53,7 +53,7 @@ impl Sim {
             let newest = all.filter(of_it).max_by_key(|manifest| manifest.revision)?;
             let sha256 = newest.sha256;
             self.ghost.saw("adopted");
-            return Some(Word::Adopt { sha256, because: because() });
+            return Some(Word::Adopt { sha256, by: BY.to_owned(), because: because(), said: None });
         }
         let asks = matches!(ctrl.parked, Some(Parked::Approval(_)));
         asks.then_some(Word::Approve { attempt: ctrl.attempt })
