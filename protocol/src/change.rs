@@ -237,9 +237,11 @@ pub fn abort(ctrl: &Ctrl) -> Change {
     by_leader("abort", ctrl, vec![phase_is(Phase::Fencing), number("attempt", ctrl.attempt)], after)
 }
 
-/// Parks the attempt until somebody helps, or takes it up again.
+/// Parks the attempt until somebody helps, or takes it up again: before its commit, or after it where its
+/// snapshot can't be read and the next one is in doubt.
 pub fn park(ctrl: &Ctrl, parked: Option<Parked>) -> Change {
-    by_leader("park", ctrl, vec![phase_is(Phase::Fencing)], Ctrl { parked, ..ctrl.clone() })
+    assert!(matches!(ctrl.phase, Phase::Fencing | Phase::Restoring), "there is something to ask");
+    by_leader("park", ctrl, vec![phase_is(ctrl.phase)], Ctrl { parked, ..ctrl.clone() })
 }
 
 /// Goes back to where the aborted attempt began.
@@ -257,7 +259,8 @@ pub fn advance(ctrl: &Ctrl, to: Phase) -> Change {
     };
     let opened = ctrl.opened || to == Phase::Open;
     let aborts = if to == Phase::Idle { 0 } else { ctrl.aborts };
-    let after = Ctrl { phase: to, opened, aborts, ..ctrl.clone() };
+    let (parked, approved) = (None, Vec::new());
+    let after = Ctrl { phase: to, opened, aborts, parked, approved, ..ctrl.clone() };
     by_leader("advance", ctrl, vec![phase_is(ctrl.phase), plan], after)
 }
 
@@ -271,6 +274,8 @@ pub fn replan(ctrl: &Ctrl, plan: &Plan, pin: &Pin) -> Change {
         members: plan.members(),
         plan: Some(pin.clone()),
         source: Some(plan.source.clone()),
+        parked: None,
+        approved: Vec::new(), // they were of this source
         ..ctrl.clone()
     };
     by_leader("replan", ctrl, extra, after)

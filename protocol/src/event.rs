@@ -129,6 +129,8 @@ pub enum Command {
     Adopt {
         /// Its digest.
         sha256: Digest,
+        /// The incarnation in whose folder it is, or will be.
+        inc: u64,
         /// Who answers for it.
         by: String,
         /// How they know.

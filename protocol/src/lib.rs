@@ -33,5 +33,6 @@ pub mod change;
 pub mod effect;
 pub mod event;
 pub mod explanation;
+pub mod adopting;
 pub mod coordinator;
 pub mod wire;

@@ -109,6 +109,11 @@ impl Manifest {
         )
     }
 
+    /// In which incarnation's folder a key stands, if in any.
+    pub fn inc_of(key: &str) -> Option<u64> {
+        key.strip_prefix("inc/")?.split_once('/')?.0.parse().ok()
+    }
+
     /// Where the manifests of one incarnation stand.
     pub fn folder(inc: u64) -> String {
         alloc::format!("inc/{inc}/snap/")

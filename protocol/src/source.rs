@@ -11,7 +11,7 @@ use crate::{
     limits::{BUMP_MIN, FALLBACKS_MAX, REVISION_END},
     manifest::{Manifest, Reason},
     mutant::{self, Mutant},
-    registry::{Ctrl, Pin, Source},
+    registry::{Ctrl, Pin, Source, adoption},
 };
 use alloc::{string::String, vec::Vec};
 
@@ -64,20 +64,36 @@ pub fn choose(ctrl: &Ctrl, catalogue: &[Manifest], bad: &[crate::cluster::Digest
     }
 }
 
-/// What takes the place of a pinned source that turned out unreadable: the newest of the ended
-/// incarnation that is not newer than it (protocol.md S12). Bumped above what the first plan would
-/// have shown.
-pub fn next_older(
+/// Of which incarnation the snapshots are that a restore may yet choose among: of the present one once clients
+/// were let in, else of the one that its source is of. That one has ended, and yet the plan may have to fall
+/// back on another of its snapshots until the present one is open.
+pub fn lineage(ctrl: &Ctrl) -> u64 {
+    let object = ctrl.source.as_ref().and_then(|source| source.object.as_ref());
+    match object.filter(|_| !ctrl.opened) {
+        Some(pin) => Manifest::inc_of(&pin.key).unwrap_or_else(|| ctrl.inc.saturating_sub(1)),
+        None => ctrl.inc,
+    }
+}
+
+/// What takes the place of a pinned source that turned out unreadable, and the next ones: the newest of its
+/// incarnation that is not newer than it (protocol.md S12), for what is newer was passed over before the
+/// commit. What an operator adopted since the commit is meant for this very restore, whatever its revision; a
+/// foreign snapshot is chosen here only if it was.
+pub fn next_older<'a>(
     ctrl: &Ctrl,
     old: &Source,
-    catalogue: &[Manifest],
+    catalogue: &'a [Manifest],
     bad: &[crate::cluster::Digest],
-) -> Option<(Source, Vec<String>)> {
-    let usable = newest_first(ctrl, ctrl.inc.saturating_sub(1), catalogue, bad);
-    let older: Vec<&Manifest> =
-        usable.into_iter().filter(|manifest| manifest.revision <= old.revision).collect();
-    let (next, rest) = older.split_first()?;
-    Some((from_manifest(next, old.revision + old.bump), keys(rest)))
+) -> Option<(&'a Manifest, Vec<String>)> {
+    let mut usable = newest_first(ctrl, lineage(ctrl), catalogue, bad);
+    usable.retain(|manifest| {
+        let word = adoption::of(&ctrl.adopted, &manifest.sha256);
+        let since = word.is_some_and(|word| word.inc == ctrl.inc);
+        let older = manifest.revision <= old.revision && manifest.reason != Reason::Adopted;
+        since || older
+    });
+    let (next, rest) = usable.split_first()?;
+    Some((next, keys(rest)))
 }
 
 /// The snapshots of the present incarnation, of its own etcd cluster, that may be chosen.

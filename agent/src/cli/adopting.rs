@@ -8,7 +8,7 @@
 use super::{
     Context,
     alone::failed,
-    snapshots::{Shelf, in_bucket, is_manifest},
+    snapshots::{Shelf, in_bucket},
     voice::{Voice, Watch},
     words,
 };
@@ -19,8 +19,10 @@ use crate::{
     render,
 };
 use protocol::{
+    adopting,
     cluster::{ClusterId, Digest},
     manifest::{Manifest, Reason},
+    source,
 };
 
 pub(super) async fn adopt(
@@ -30,12 +32,23 @@ pub(super) async fn adopt(
     force: Option<&str>,
 ) -> Result<(), Problem> {
     let shelf = Shelf::open(context).await?;
-    if is_manifest(key, shelf.ctrl.inc) {
+    let of = Manifest::inc_of(key).filter(|inc| key.starts_with(&Manifest::folder(*inc)));
+    if let Some(inc) = of {
+        may_matter(&shelf, inc)?;
         let manifest = shelf.find(Some(key)).await?;
         overrules(&manifest, force)?;
-        return record(context, &shelf, manifest.sha256, because).await;
+        return record(context, &shelf, inc, manifest.sha256, because).await;
     }
     foreign(context, &shelf, key, because).await
+}
+
+/// The core knows which incarnation's snapshots a restore may choose among.
+fn may_matter(shelf: &Shelf, inc: u64) -> Result<(), Problem> {
+    let refusal = adopting::refusal(&shelf.ctrl, inc);
+    refusal.map_or(Ok(()), |note| {
+        let refused = Problem::new(Code::Refused, note.text).because(note.code.name());
+        Err(refused.next("requorum snapshot ls"))
+    })
 }
 
 /// The doubt must be named by whoever overrules it: what one has not read one can't answer for.
@@ -59,11 +72,13 @@ fn overrules(manifest: &Manifest, force: Option<&str>) -> Result<(), Problem> {
 async fn record(
     context: &Context<'_>,
     shelf: &Shelf,
+    inc: u64,
     sha256: Digest,
     because: String,
 ) -> Result<(), Problem> {
     let said = Some(shelf.hands.ports.clock.unix());
-    let request = Request::Adopt { sha256: sha256.to_string(), by: words::by(), because, said };
+    let (sha256, by) = (sha256.to_string(), words::by());
+    let request = Request::Adopt { sha256, inc, by, because, said };
     let told: Told = Voice::find(context, Watch::ForFreshness).await?.ask(&request).await?;
     words::show(context, told)
 }
@@ -76,42 +91,39 @@ async fn foreign(
     because: String,
 ) -> Result<(), Problem> {
     let settings = context.settings()?;
-    let from = in_bucket(&settings.bucket, key);
-    if key.starts_with("inc/") {
-        let text = format!("{key} is not of incarnation {}", shelf.ctrl.inc);
-        return Err(Problem::new(Code::Refused, text)
-            .because("what an earlier incarnation saved is older than what this one began with")
-            .next("requorum snapshot ls"));
-    }
+    let ours = Manifest::inc_of(key).map(|_| shelf.hands.keys(&shelf.uid).under(key));
+    let from = ours.as_deref().unwrap_or_else(|| in_bucket(&settings.bucket, key));
+    let inc = source::lineage(&shelf.ctrl);
+    may_matter(shelf, inc)?;
     let seat = shelf.ctrl.seat_named(&settings.name).ok_or_else(|| {
         Problem::new(Code::Foreign, format!("the cluster has no seat called {}", settings.name))
             .next("check ETCD_NAME")
     })?;
     render::talk(&format!("downloads and checks {from}"), context.output);
-    let inc = shelf.ctrl.inc;
     let copied = shelf.hands.copy_foreign(&shelf.uid, inc, from).await;
     let (data, revision) = copied.map_err(|failure| {
         failed(failure, &format!("checking and copying {from}"))
             .next("bring a snapshot as `etcdctl snapshot save` makes it")
     })?;
-    record(context, shelf, data.moved.sha256, because).await?;
+    record(context, shelf, inc, data.moved.sha256, because).await?;
     let origin = Origin {
         inc,
         revision,
         applied: 0, // of another log
         term: 0,
-        cluster_id: shelf.ctrl.cluster_id.unwrap_or(ClusterId(0)),
+        cluster_id: shelf.ctrl.cluster_id.filter(|_| inc == shelf.ctrl.inc).unwrap_or(ClusterId(0)),
         etcd_version: "not known".into(),
         reason: Reason::Adopted,
     };
     let published = shelf.hands.publish_alone(&shelf.uid, seat.slot, &data, origin).await;
     let manifest = published.map_err(|failure| failed(failure, "listing the snapshot"))?;
-    let text = format!(
-        "adopted as {}: a restore chooses it where the cluster has no snapshot of its own; \
-         `requorum restore --from {} --because TEXT` asks for it",
-        manifest.key(),
-        manifest.key()
+    let key = manifest.key();
+    let mut text = format!(
+        "adopted as {key}: a restore chooses it where the cluster has no snapshot of its own, and asks first"
     );
+    if inc == shelf.ctrl.inc {
+        text = format!("{text}; `requorum restore --from {key} --because TEXT` asks for it");
+    }
     render::say(&text, context.output);
     Ok(())
 }

@@ -208,7 +208,7 @@ impl Shelf {
 
 async fn ls(context: &Context<'_>, all: bool) -> Result<(), Problem> {
     let shelf = Shelf::open(context).await?;
-    let oldest = if all { 0 } else { shelf.ctrl.inc };
+    let oldest = if all { 0 } else { source::lineage(&shelf.ctrl) };
     let mut listing = Listing::new(&shelf.uid, shelf.ctrl.inc);
     for inc in (oldest..=shelf.ctrl.inc).rev() {
         let (manifests, unreadable) = shelf.manifests(inc).await?;
@@ -265,11 +265,6 @@ pub(super) fn in_bucket<'a>(bucket: &str, key: &'a str) -> &'a str {
         .unwrap_or(key)
 }
 
-/// Whether a key is a manifest's of this incarnation, as `ls` shows it.
-pub(super) fn is_manifest(key: &str, inc: u64) -> bool {
-    key.starts_with(&Manifest::folder(inc))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,7 +274,5 @@ mod tests {
         assert_eq!(in_bucket("b", "s3://b/p/x.db"), "p/x.db");
         assert_eq!(in_bucket("b", "p/x.db"), "p/x.db");
         assert_eq!(in_bucket("b", "s3://other/p/x.db"), "s3://other/p/x.db");
-        assert!(is_manifest("inc/2/snap/1-a.json", 2));
-        assert!(!is_manifest("inc/1/snap/1-a.json", 2) && !is_manifest("p/x.db", 2));
     }
 }

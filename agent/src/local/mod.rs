@@ -62,6 +62,8 @@ pub enum Request {
     Adopt {
         /// Its digest, 64 hexadecimal digits.
         sha256: String,
+        /// The incarnation in whose folder it is, or will be.
+        inc: u64,
         /// Who answers for it.
         by: String,
         /// How they know.

@@ -197,9 +197,9 @@ fn command(request: Request, seats: &[Seat]) -> Option<Command> {
         Request::Abort => Command::Abort,
         Request::Replace { name, because } => Command::Replace { slot: slot(&name)?, because },
         Request::Save => Command::Save,
-        Request::Adopt { sha256, by, because, said } => {
+        Request::Adopt { sha256, inc, by, because, said } => {
             tracing::info!(sha256, by, because, "an operator answers for a snapshot");
-            Command::Adopt { sha256: Digest::parse(&sha256)?, by, because, said }
+            Command::Adopt { sha256: Digest::parse(&sha256)?, inc, by, because, said }
         }
         Request::Pause { because } => Command::Pause { because },
         Request::Resume | Request::Status => Command::Resume,

@@ -101,6 +101,8 @@ pub(super) struct Known {
     pub(super) plan: Option<(Pin, Plan)>,
     pub(super) drafted: Option<(Pin, Plan)>,
     pub(super) catalogue: Option<(u64, Moment, Vec<Manifest>)>,
+    /// The same of an incarnation that ended, while its successor is not open yet.
+    pub(super) ended: Option<(u64, Moment, Vec<Manifest>)>,
     /// Snapshots that were proven to restore, and when that was asked for.
     pub(super) verified: Vec<(Digest, Moment)>,
     /// Snapshots that can't be restored, each with the attempt in which that was seen.
@@ -171,12 +173,7 @@ impl Known {
                 self.catalogue = None;
             }
             (Effect::ReadCatalogue { inc, .. }, Outcome::Catalogue(manifests)) => {
-                let before = self.catalogue.as_ref().map(|(_, asked, _)| *asked);
-                let rested = before.is_some_and(|before| asked.since(before) >= timers.lin);
-                if self.has_no_source() && rested {
-                    self.bad.clear(); // there is nothing else to do than to try them again
-                }
-                self.catalogue = Some((inc, asked, manifests));
+                self.catalogue_read(inc, asked, manifests, timers);
             }
             (Effect::Prove, Outcome::Ok) => self.proven = true,
             (Effect::Verify(source), Outcome::Ok) => {
@@ -250,6 +247,17 @@ impl Known {
         }
         self.saved = Some((now, manifest));
         self.catalogue = None;
+    }
+
+    fn catalogue_read(&mut self, inc: u64, asked: Moment, found: Vec<Manifest>, timers: &Timers) {
+        let ctrl = self.records.as_ref().and_then(|(_, records)| records.ctrl.as_ref());
+        let ended = ctrl.is_some_and(|ctrl| inc < ctrl.inc);
+        let known = if ended { &mut self.ended } else { &mut self.catalogue };
+        let before = known.replace((inc, asked, found)).map(|(_, asked, _)| asked);
+        let rested = before.is_some_and(|before| asked.since(before) >= timers.lin);
+        if self.has_no_source() && rested {
+            self.bad.clear(); // there is nothing else to do than to try them again
+        }
     }
 
     /// The attempt on record waits because there is nothing to restore.

@@ -22,6 +22,7 @@ mod leading;
 mod fencing;
 mod sourcing;
 mod salvaging;
+mod falling_back;
 mod restoring;
 mod healing;
 mod candidates;

@@ -5,7 +5,7 @@
 
 use super::{Coordinator, Scene, Turn, sourcing::SALVAGE};
 use crate::{
-    change,
+    adopting, change,
     cluster::{Instance, Slot},
     effect::{Effect, Lane},
     event::{Command, Outcome, Ticket},
@@ -197,8 +197,9 @@ impl Scene<'_> {
                     "no attempt is open and nobody is being replaced; there is nothing to call off",
                 ),
             },
-            Command::Adopt { sha256, by, because, said } => {
-                self.weigh_adoption(Adoption { sha256, inc: self.ctrl.inc, by, because, said })
+            Command::Adopt { sha256, inc, by, because, said } => {
+                let now = self.ctrl.inc;
+                self.weigh_adoption(inc, Adoption { sha256, inc: now, by, because, said })
             }
             Command::Pause { because } => word(Ctrl { paused: Some(because), ..ctrl() }, "paused"),
             Command::Resume => word(Ctrl { paused: None, ..ctrl() }, "resumed"),
@@ -221,23 +222,26 @@ impl Scene<'_> {
         Some(Note::new(Code::Unable, text))
     }
 
-    fn weigh_adoption(&self, adoption: Adoption) -> Heard {
+    fn weigh_adoption(&self, of: u64, adoption: Adoption) -> Heard {
+        if let Some(refusal) = adopting::refusal(self.ctrl, of) {
+            return Err(refusal);
+        }
         if !adoption::is_short(&adoption.because) {
             let text = alloc::format!(
                 "the reason is longer than the {BECAUSE_MAX} bytes that are kept with a snapshot; say it again \
                  in fewer words"
             );
-            return refuse(Code::Unable, text);
+            return refuse(Code::DoubtfulSnapshot, text);
         }
-        let adopted = adoption::joined(self.ctrl, adoption, self.ctrl.inc);
+        let adopted = adoption::joined(self.ctrl, adoption, of);
         let after = Ctrl { adopted, ..self.ctrl.clone() };
-        let note = Note::new(Code::Requested, "on record: this snapshot may be restored");
-        Ok((change::word(self.ctrl, after), note))
+        Ok((change::word(self.ctrl, after), adopting::promise(self.ctrl)))
     }
 
     /// Consent is to what the attempt waits for now, and to nothing that it may ask later.
     fn weigh_approval(&self, attempt: u64) -> Heard {
-        let open = self.ctrl.phase == Phase::Fencing && attempt == self.ctrl.attempt;
+        let asks = matches!(self.ctrl.phase, Phase::Fencing | Phase::Restoring);
+        let open = asks && attempt == self.ctrl.attempt;
         match self.ctrl.parked.filter(|_| open) {
             Some(Parked::Approval(Why::NoSource)) => refuse(
                 Code::NoSnapshot,

@@ -10,7 +10,7 @@ use crate::{
     fence::Standing,
     guards,
     limits::REVISION_END,
-    manifest::{Doubt, Manifest, Reason},
+    manifest::{Doubt, Manifest},
     plan::Plan,
     registry::{Approval, Parked, Source, Why},
     source::{self, Choice},
@@ -33,10 +33,9 @@ impl Scene<'_> {
     /// The manifests of an incarnation, read at `since` or later; or the step that reads them.
     #[expect(clippy::result_large_err, reason = "the step is taken at once")]
     pub(super) fn catalogue_of(&self, inc: u64, since: Moment) -> Result<&[Manifest], Step> {
-        let read = self
-            .core
-            .known
-            .catalogue
+        let known = &self.core.known;
+        let read = if inc < self.ctrl.inc { &known.ended } else { &known.catalogue };
+        let read = read
             .as_ref()
             .filter(|(of, asked, _)| *of == inc && *asked >= since)
             .filter(|(_, asked, found)| !self.lacks_salvage(inc, *asked, found));
@@ -120,17 +119,32 @@ impl Scene<'_> {
                 let source = source::again(&source, self.highest_seen(catalogue));
                 self.proven(&source, since).map(|()| (source, Vec::new()))
             }
-            Choice::None => Err(self.look_again().unwrap_or_else(|| {
-                self.park(Parked::Approval(Why::NoSource), Code::NoSnapshot, self.no_source())
-            })),
+            Choice::None => self.choose_another(),
         }
+    }
+
+    /// An incarnation that was never opened is restored from what it was made from, or, where that can't be
+    /// read any more, from the next one that its plan could have fallen back on.
+    #[expect(clippy::result_large_err, reason = "the step is taken at once")]
+    fn choose_another(&self) -> Result<(Source, Vec<String>), Step> {
+        let named = self.ctrl.request.as_ref().is_some_and(|request| request.source.is_some());
+        let old = self.ctrl.source.as_ref().filter(|_| !self.ctrl.opened && !named);
+        if let Some(found) = old.map(|old| self.fall_back(old)).transpose()?.flatten() {
+            return Ok(found);
+        }
+        Err(self.look_again().unwrap_or_else(|| {
+            self.park(Parked::Approval(Why::NoSource), Code::NoSnapshot, self.no_source())
+        }))
     }
 
     /// Where there is nothing to restore, somebody may put it there: the bucket is read again.
     fn look_again(&self) -> Option<Step> {
-        let (_, asked, _) = self.core.known.catalogue.as_ref()?;
+        let inc = source::lineage(self.ctrl);
+        let known = &self.core.known;
+        let read = if inc < self.ctrl.inc { &known.ended } else { &known.catalogue };
+        let (_, asked, _) = read.as_ref()?;
         let due = self.ctrl.parked.is_some() && self.now.since(*asked) >= self.timers().lin;
-        let effect = Effect::ReadCatalogue { inc: self.ctrl.inc, pointers: self.pointers() };
+        let effect = Effect::ReadCatalogue { inc, pointers: self.pointers() };
         let note = Note::new(Code::NoSnapshot, self.no_source());
         due.then_some(Step::Do(effect, note))
     }
@@ -193,32 +207,6 @@ impl Scene<'_> {
         self.core.known.book.highest_revision().max(saved).max(began)
     }
 
-    /// What another plan for this incarnation restores: the same object while it can be read, else
-    /// the next older one of the incarnation that ended. No member of this incarnation was started,
-    /// so nothing it would have shown was seen by anybody.
-    #[expect(clippy::result_large_err, reason = "the step is taken at once")]
-    pub(super) fn source_again(&self) -> Result<(Source, Vec<String>), Step> {
-        let since = self.core.known.phase_since.map(|(_, since)| since).unwrap_or_default();
-        let Some(old) = &self.ctrl.source else {
-            return Err(Step::Wait(Note::new(Code::NoSnapshot, "the records name no source")));
-        };
-        let bad = |pin: &crate::registry::Pin| self.bad_snapshots().contains(&pin.sha256);
-        let Some(pin) = old.object.as_ref().filter(|pin| bad(pin)) else {
-            let fallbacks = self.plan().map(|plan| plan.fallbacks.clone()).unwrap_or_default();
-            return self.proven(old, since).map(|()| (old.clone(), fallbacks));
-        };
-        let catalogue = self.catalogue_of(self.ctrl.inc.saturating_sub(1), since)?;
-        let next = source::next_older(self.ctrl, old, catalogue, &self.bad_snapshots());
-        let Some((source, fallbacks)) = next else {
-            let text = alloc::format!(
-                "the pinned snapshot {} can't be restored and there is no older one: put it back under that key",
-                pin.key
-            );
-            return Err(Step::Do(Effect::Verify(old.clone()), Note::new(Code::NoSnapshot, text)));
-        };
-        self.proven(&source, since).map(|()| (source, fallbacks))
-    }
-
     pub(super) fn park(
         &self,
         parked: Parked,
@@ -243,27 +231,8 @@ impl Scene<'_> {
         let object = chosen.object.as_ref()?;
         // what is restored once more, because nothing was saved since, was chosen before
         let chosen = catalogue.iter().find(|manifest| manifest.sha256 == object.sha256)?;
-        let attempt = self.ctrl.attempt;
-        if chosen.reason == Reason::Adopted {
-            let text = alloc::format!(
-                "no snapshot of this cluster is left, only {} that an operator adopted: restore it with \
-                 `requorum approve {attempt}`, or say `requorum abort`",
-                chosen.key()
-            );
-            return Some(self.park(parked, Code::DoubtfulSnapshot, text));
-        }
-        let found = guards::speaks_against(chosen, catalogue, &self.ctrl.adopted);
-        let newest = found.first()?;
-        let doubt = newest.doubt.map_or("", Doubt::name);
-        let text = alloc::format!(
-            "a snapshot at revision {} is doubtful ({doubt}), and the one at {} would be restored: take the \
-             doubtful one with `requorum snapshot adopt {} --force {doubt} --because TEXT`, or do without it \
-             with `requorum approve {attempt}`",
-            newest.revision,
-            chosen.revision,
-            newest.key(),
-        );
-        Some(self.park(parked, Code::DoubtfulSnapshot, text))
+        let note = self.question(catalogue, chosen, u64::MAX)?;
+        Some(self.park(parked, note.code, note.text))
     }
 
     /// Policy: what would be lost, and who may say yes to it.

@@ -2,7 +2,7 @@
 //! by hand, volumes at the wrong machine.
 
 use super::{World, etcd::Peer};
-use protocol::{cluster::member_id, wire};
+use protocol::{cluster::member_id, event::Command, wire};
 
 impl World {
     /// `snapshot`: the newest one's data; `snapshots`: all data; `plan`: every plan; `bucket`:
@@ -78,6 +78,17 @@ impl World {
         let all = self.store.manifests(&uid, inc);
         let oldest = all.iter().min_by_key(|manifest| manifest.revision);
         oldest.expect("a snapshot was taken").key()
+    }
+
+    /// An operator answers for the newest doubtful snapshot of that incarnation.
+    pub(super) fn adoption(&self, inc: &str) -> Command {
+        let inc = inc.parse().expect("an incarnation");
+        let all = self.store.manifests(&self.store.uid().expect("founded"), inc);
+        let doubted = all.iter().filter(|manifest| manifest.doubt.is_some());
+        let newest = doubted.max_by_key(|manifest| manifest.revision);
+        let sha256 = newest.expect("a doubtful snapshot").sha256;
+        let (by, because) = ("op".to_owned(), "the story says so".to_owned());
+        Command::Adopt { sha256, inc, by, because, said: None }
     }
 
     /// Whether the bucket names a cluster.

@@ -62,6 +62,8 @@ pub(crate) struct World {
     policy: Policy,
     s3_cut: bool,
     table_cut: bool,
+    /// Snapshots that are saved are doubtful.
+    doubtful: bool,
     /// etcd refuses every copy of a member.
     logs_refused: bool,
     /// Data of snapshots that were damaged.
@@ -95,6 +97,7 @@ impl World {
             policy,
             s3_cut: false,
             table_cut: false,
+            doubtful: false,
             logs_refused: false,
             spoilt: BTreeMap::new(),
             data_delay: 400,

@@ -9,7 +9,7 @@ use protocol::{
     cluster::{Digest, MemberId, member_id},
     effect::{Effect, Listed, Start},
     event::{Failure, FailureKind, Outcome},
-    manifest::{Manifest, Reason},
+    manifest::{Doubt, Manifest, Reason},
     observation::Belongs,
     plan::Plan,
     registry::{Change, RecordChange, Records, Source},
@@ -179,7 +179,7 @@ impl World {
             reason,
             needs: Vec::new(),
             compact: None,
-            doubt: None,
+            doubt: self.doubtful.then_some(Doubt::Shrunk),
             taken: None,
         };
         self.store.put_snapshot(&manifest, keys);

@@ -49,12 +49,13 @@ impl World {
             ("run", ["until", what, "within", span]) => self.run_until(what, span),
             ("run", [span]) => drop(self.run(seconds(span), |_| false)),
             ("records", []) => self.show_records(),
-            ("explain", [name]) => self.explain(name),
+            ("explain", [name]) => self.explain(&self.leader_or(name)),
             ("expect", what) => self.expect(what),
             ("slow-data", [span]) => self.data_delay = seconds(span).0 / 2,
             ("cut-s3", [how]) => self.s3_cut = *how == "on",
             ("cut-table", [how]) => self.table_cut = *how == "on",
             ("damage", [what]) => self.damage(what),
+            ("doubt-saves", [how]) => self.doubtful = *how == "on",
             ("mend", ["snapshots"]) => self.mend(),
             ("by-hand", [how, name]) => self.change_by_hand(how, name),
             ("swap-volumes", [one, other]) => self.swap_volumes(one, other),
@@ -349,6 +350,7 @@ impl World {
                 let ctrl = self.records().ctrl.expect("founded");
                 Command::Approve { attempt: ctrl.attempt }
             }
+            "adopt" => self.adoption(rest.first().expect("a snapshot")),
             "abort" => Command::Abort,
             "save" => Command::Save,
             "pause" => Command::Pause { because },

@@ -18,6 +18,7 @@ use protocol::{
     registry::{
         Change, Ctrl, Evidence, Operation, Phase, RecordChange, Records, Row, SlotRecord, Stage,
     },
+    source,
 };
 
 /// What an applied write shows and breaks.
@@ -170,7 +171,7 @@ impl World {
         let again = old.source.as_ref().is_some_and(|old| old.object.as_ref() == Some(pin));
         let of_lineage = bucket
             .values()
-            .any(|manifest| manifest.sha256 == pin.sha256 && manifest.inc == old.inc);
+            .any(|manifest| manifest.sha256 == pin.sha256 && manifest.inc == source::lineage(old));
         (!again && !of_lineage).then_some(LINEAGE)
     }
 

@@ -285,7 +285,8 @@ impl Sim {
         match ctrl.phase {
             _ if !led => "L4",
             _ if ctrl.aborts > 3 => "L8",
-            Phase::Fencing if ctrl.parked.is_some() || ctrl.paused.is_some() => "L6",
+            Phase::Fencing | Phase::Restoring if ctrl.parked.is_some() => "L6",
+            Phase::Fencing if ctrl.paused.is_some() => "L6",
             Phase::Fencing => {
                 let standing = protocol::fence::standing(ctrl, &self.records());
                 let old = standing.missing.is_empty() && !standing.blocks;

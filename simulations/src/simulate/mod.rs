@@ -27,6 +27,7 @@ mod safety;
 mod service;
 mod membership;
 mod testimony;
+mod lineage;
 pub mod plots;
 mod cues;
 mod liveness;

@@ -84,6 +84,8 @@ impl Sim {
         if new.inc > old.inc {
             self.decided(old, Decision::Committed);
             self.check_commit(old, new, records);
+        } else if new.source != old.source {
+            self.check_fallback(old, new);
         } else if new.aborted != old.aborted {
             self.ghost.saw("abort");
             self.decided(old, Decision::Aborted);
@@ -340,8 +342,8 @@ impl Sim {
             ));
         }
         let Some(object) = &source.object else { return };
-        let all = self.ghost.manifests.iter().map(|(_, manifest)| manifest);
-        let mut it = all.filter(|manifest| manifest.sha256 == object.sha256 && of_it(manifest));
+        let (inc, all) = (self.lineage_of(old), self.ghost.manifests.iter());
+        let mut it = all.map(|(_, m)| m).filter(|m| m.sha256 == object.sha256 && m.inc == inc);
         let trusted = it.clone().any(|manifest| guards::is_trusted(manifest, &old.adopted));
         let mine = it.next().is_some();
         if mine && !trusted {

@@ -8,6 +8,7 @@ use protocol::{
     manifest::Manifest,
     observation::Ran,
     registry::{Parked, Request, SlotRecord, Why},
+    source,
 };
 
 const BY: &str = "op";
@@ -48,12 +49,19 @@ impl Sim {
         let ctrl = records.ctrl.as_ref()?;
         let doubts = ctrl.parked == Some(Parked::Approval(Why::Doubt));
         if doubts && self.rng.bool() {
-            let of_it = |manifest: &&Manifest| manifest.inc == ctrl.inc && manifest.doubt.is_some();
+            let inc = source::lineage(ctrl);
+            let of_it = |manifest: &&Manifest| manifest.inc == inc && manifest.doubt.is_some();
             let all = self.ghost.manifests.iter().map(|(_, manifest)| manifest);
             let newest = all.filter(of_it).max_by_key(|manifest| manifest.revision)?;
-            let sha256 = newest.sha256;
+            let (sha256, inc) = (newest.sha256, newest.inc);
             self.ghost.saw("adopted");
-            return Some(Word::Adopt { sha256, by: BY.to_owned(), because: because(), said: None });
+            return Some(Word::Adopt {
+                sha256,
+                inc,
+                by: BY.to_owned(),
+                because: because(),
+                said: None,
+            });
         }
         let asks = matches!(ctrl.parked, Some(Parked::Approval(_)));
         asks.then_some(Word::Approve { attempt: ctrl.attempt })
