@@ -130,4 +130,6 @@ stories! {
     s90_no_room_any_more "90-no-room-any-more.txt",
     s91_learner_ends_before_its_promotion "91-learner-ends-before-its-promotion.txt",
     s92_learners_machine_gone_old_one_runs "92-learners-machine-gone-old-one-runs.txt",
+    s93_two_of_three_cannot_save "93-two-of-three-cannot-save.txt",
+    s931_agent_ends_at_each_save "931-agent-ends-at-each-save.txt",
 }

@@ -126,14 +126,13 @@ impl Scene<'_> {
         let claimed = self.core.known.claimed.as_ref();
         let before = self.records.save.as_ref();
         let mine = |saver: &Saver| claimed.filter(|(rvn, _)| *rvn == saver.rvn);
-        let chain = match before.and_then(|saver| Some((saver, mine(saver)?))) {
+        let (chain, passed) = match before.and_then(|saver| Some((saver, mine(saver)?))) {
             Some((_, (_, at))) if self.now.since(*at) < self.save_period() => return None,
-            Some((saver, _)) => saver.chain.clone(),
-            None if self.may_take_over(before) => self.core.fresh("chain"),
-            None => return None,
+            Some((saver, _)) => (saver.chain.clone(), Vec::new()), // it saved, or there is nothing new
+            None => (self.core.fresh("chain"), self.taken_over(before)?),
         };
         let (rvn, period) = (self.core.fresh("turn"), self.save_period());
-        let next = Saver { member: self.slot, rvn, chain, period };
+        let next = Saver { member: self.slot, rvn, chain, period, passed };
         let text = if period > self.timers().snapshot {
             alloc::format!(
                 "claims the next turn to save; a save takes so long that one is made each {} s only",
@@ -151,31 +150,48 @@ impl Scene<'_> {
         self.timers().snapshot.max(share)
     }
 
-    /// Whether the next to save is this member. An earlier process on this seat is followed when it stood
-    /// still for a period: one that ends again and again must not begin a chain each time. Another member
-    /// is when it is unwell besides, or stood still for too long.
-    fn may_take_over(&self, before: Option<&Saver>) -> bool {
-        let Some(saver) = before else { return self.is_next_saver(None) };
+    /// The seats that sit out if this member takes the turn over now; `None`: it is not to. An earlier process
+    /// on this seat is followed when it stood still for a period, for one that ends again and again must not
+    /// begin a chain each time; but only once, for it may be the save that ends it. Another member is followed
+    /// when it is unwell besides, or stood still for too long.
+    fn taken_over(&self, before: Option<&Saver>) -> Option<Vec<Slot>> {
+        let Some(saver) = before else {
+            return (self.next_saver(&[]) == Some(self.slot)).then(Vec::new);
+        };
         let still = self.core.known.saver_since.as_ref().map(|(_, since)| self.now.since(*since));
         let still = still.unwrap_or(Span(0));
-        let period = self.timers().snapshot;
-        if saver.member == self.slot {
-            return still >= period;
+        let rested = still >= self.timers().snapshot;
+        let twice = saver.passed.contains(&saver.member);
+        let mut passed = saver.passed.clone();
+        passed.extend(Some(saver.member).filter(|_| !twice));
+        if saver.member == self.slot && !twice {
+            return rested.then_some(passed);
         }
-        let unwell = still >= period && !self.is_well(saver.member);
+        let unwell = saver.member != self.slot && !self.is_well(saver.member);
         let stuck = still >= self.save_period().max(saver.period).times(TURNS_MISSED);
-        (unwell || stuck) && self.is_next_saver(Some(saver.member))
+        let due = stuck || (rested && (unwell || twice));
+        let (next, passed) = self.after(saver, passed).filter(|_| due)?;
+        (next == self.slot).then_some(passed)
+    }
+
+    /// Who saves after one that did not, and who sits out then. Where all who are well have had their turn,
+    /// each gets another: what failed may have been the bucket.
+    fn after(&self, saver: &Saver, passed: Vec<Slot>) -> Option<(Slot, Vec<Slot>)> {
+        let sitting = [passed, alloc::vec![saver.member], Vec::new()];
+        let mut next = sitting.into_iter().filter_map(|out| Some((self.next_saver(&out)?, out)));
+        next.next()
     }
 
     /// The lowest healthy member that is not etcd's leader, which has enough to do; the leader where
-    /// there is no other.
-    fn is_next_saver(&self, failed: Option<Slot>) -> bool {
+    /// there is no other. Of those that don't sit out.
+    fn next_saver(&self, sits_out: &[Slot]) -> Option<Slot> {
         let leader = self.answer().and_then(|status| status.leader);
         let well = self.ctrl.members.iter().filter(|member| {
-            Some(member.slot) != failed && (member.slot == self.slot || self.is_well(member.slot))
+            let well = member.slot == self.slot || self.is_well(member.slot);
+            well && !sits_out.contains(&member.slot)
         });
         let next = well.min_by_key(|member| (Some(member.id) == leader, member.slot));
-        next.is_some_and(|member| member.slot == self.slot)
+        next.map(|member| member.slot)
     }
 
     fn is_well(&self, slot: Slot) -> bool {

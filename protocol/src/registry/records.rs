@@ -23,6 +23,10 @@ pub struct Saver {
     pub chain: String,
     /// How often its holder claims it: one whose saves take long does so less often.
     pub period: Span,
+    /// Seats that had the turn before it and are not known to have saved in it, since somebody last did; each
+    /// once, the first first. They sit out until somebody saves. The holder's own seat: an earlier process
+    /// of it came to no second turn.
+    pub passed: Vec<Slot>,
 }
 
 /// Everything one consistent read of the table gave.

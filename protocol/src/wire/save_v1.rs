@@ -2,9 +2,13 @@
 //!
 //! Comes from the lock table. Goes to the saver's part of the turn, and back.
 
-use super::{WireError, fields::parse_row_of, row};
+use super::{
+    WireError,
+    fields::{Node, parse_row_of},
+    row,
+};
 use crate::{registry::Saver, time::Span};
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -17,6 +21,8 @@ struct SaveV1<'a> {
     rvn: &'a str,
     chain: &'a str,
     period_ms: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    passed: Vec<u8>,
 }
 
 /// All attributes of `save`.
@@ -27,6 +33,7 @@ pub fn encode_save(saver: &Saver) -> Map<String, Value> {
         rvn: &saver.rvn,
         chain: &saver.chain,
         period_ms: saver.period.0,
+        passed: saver.passed.iter().map(|slot| slot.0).collect(),
     })
 }
 
@@ -41,6 +48,7 @@ pub fn parse_save(attributes: &Map<String, Value>) -> Result<Saver, WireError> {
             rvn: at.get("rvn").text()?,
             chain: at.get("chain").text()?,
             period: Span(at.get("period_ms").number()?),
+            passed: at.get("passed").optional(|all| all.list(Node::slot))?.unwrap_or_default(),
         })
     })
 }

@@ -149,7 +149,8 @@ pub(crate) fn demanding_manifest() -> Manifest {
 
 /// Whose turn it is.
 pub(crate) fn saver() -> Saver {
-    Saver { member: Slot(1), rvn: text("9f2c"), chain: text("77aa"), period: Span(60_000) }
+    let passed = vec![Slot(2), Slot(0)];
+    Saver { member: Slot(1), rvn: text("9f2c"), chain: text("77aa"), period: Span(60_000), passed }
 }
 
 /// A plan with every field.

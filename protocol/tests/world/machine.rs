@@ -43,6 +43,8 @@ pub(crate) struct Machine {
     pub(crate) etcd: Option<Service>,
     /// etcd's program ends as soon as it is started.
     pub(crate) broken: bool,
+    /// Its snapshots reach the bucket never.
+    pub(crate) mute: bool,
 }
 
 impl Machine {
@@ -57,6 +59,7 @@ impl Machine {
             away: None,
             etcd: None,
             broken: false,
+            mute: false,
         }
     }
 

@@ -154,6 +154,9 @@ impl World {
 
     fn save(&mut self, machine: usize, uid: &str, reason: Reason, inc: u64) -> Outcome {
         let here = &self.machines[machine];
+        if here.mute {
+            return unavailable("the bucket takes no snapshot from here");
+        }
         let runs = here.etcd.is_some();
         let Some(store) = here.volume.member.as_ref().filter(|_| runs || reason == Reason::Salvage)
         else {

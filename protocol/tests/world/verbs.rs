@@ -18,6 +18,8 @@ const DISTURBANCES: &[&str] = &[
     "kill-etcd",
     "break-etcd",
     "mend-etcd",
+    "break-saves",
+    "mend-saves",
     "spoil",
     "wipe",
     "unmount",
@@ -121,6 +123,9 @@ impl World {
             }
             if matches!(verb, "break-etcd" | "mend-etcd") {
                 self.machines[machine].broken = verb == "break-etcd";
+            }
+            if matches!(verb, "break-saves" | "mend-saves") {
+                self.machines[machine].mute = verb == "break-saves";
             }
             self.say(&name, &format!("!! {verb}"));
         }
