@@ -288,6 +288,7 @@ mod tests {
             quarantined: false,
             revision: 0,
             manifest: None,
+            doubt: None,
         })
     }
 

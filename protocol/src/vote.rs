@@ -4,7 +4,10 @@
 //! It carries `(nonce, seq)` and no time: whether it is fresh is judged by whoever reads it
 //! (protocol.md 1.1), so a wrong clock or a late PUT can't make an old vote look new.
 
-use crate::cluster::{Instance, Nonce, Slot};
+use crate::{
+    cluster::{Instance, Nonce, Slot},
+    manifest::Doubt,
+};
 use alloc::string::String;
 
 /// One agent's word on its own member.
@@ -29,6 +32,8 @@ pub struct Vote {
     pub revision: u64,
     /// Key of the newest manifest it wrote or verified, if any.
     pub manifest: Option<String>,
+    /// Why no restore chooses that one by itself, if so: for the others to tell, none decides by it.
+    pub doubt: Option<Doubt>,
 }
 
 /// How a member is, in the words of its own agent (protocol.md 1.4, the table of evidence).

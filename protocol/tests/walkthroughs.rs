@@ -132,4 +132,5 @@ stories! {
     s92_learners_machine_gone_old_one_runs "92-learners-machine-gone-old-one-runs.txt",
     s93_two_of_three_cannot_save "93-two-of-three-cannot-save.txt",
     s931_agent_ends_at_each_save "931-agent-ends-at-each-save.txt",
+    s94_doubtful_snapshot "94-doubtful-snapshot.txt",
 }

@@ -105,12 +105,12 @@ impl Coordinator {
             let text = "which cluster lives under this prefix?";
             Step::Do(Effect::Discover, Note::new(Code::Blind, text))
         });
-        let told = match self.scene(now) {
-            Ok(scene) => scene.quiet(),
-            Err(note) => Some(Step::Wait(note)),
+        let (told, doubts) = match self.scene(now) {
+            Ok(scene) => (scene.quiet(), scene.doubts()),
+            Err(note) => (Some(Step::Wait(note)), None),
         };
         let text = "no agent runs on this machine; this is what the table and the votes say";
         let first = Step::Wait(Note::new(Code::Observing, text));
-        [find, told, Some(first)].into_iter().flatten().collect()
+        [find, told, doubts, Some(first)].into_iter().flatten().collect()
     }
 }

@@ -225,6 +225,7 @@ impl Coordinator {
         steps.extend(scene.member_part());
         steps.extend(scene.leader_part());
         steps.extend(scene.saver_part());
+        steps.extend(scene.doubts());
         steps.extend(scene.comparer_part());
         steps.extend(self.bucket_lost());
         steps

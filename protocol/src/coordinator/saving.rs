@@ -14,10 +14,9 @@ use crate::{
     cluster::Slot,
     effect::{Effect, Save},
     explanation::Code,
-    guards,
     limits::{SAVE_PERIOD_MAX, SAVE_SHARE, TURNS_MISSED},
-    manifest::Reason,
-    registry::{Phase, Saver},
+    manifest::{Doubt, Reason},
+    registry::{Phase, Saver, adoption},
     time::{Moment, Span},
     vote::Health,
 };
@@ -85,7 +84,7 @@ impl Scene<'_> {
 
     /// The clock's saves: whoever has the turn uses it, whoever may claims the next.
     fn regular_save(&self) -> Option<Step> {
-        let at_rest = matches!(self.ctrl.phase, Phase::Idle | Phase::Healing) && self.ctrl.opened;
+        let at_rest = self.is_at_rest();
         let off = self.timers().snapshot.0 == 0 || self.records.save_unreadable;
         if off || !at_rest || !self.i_see_a_quorum() {
             return None;
@@ -95,22 +94,38 @@ impl Scene<'_> {
                 let effect = self.save(Reason::Timer, Some(saver.chain.clone()));
                 Step::act(effect, Code::Saving, "saves a snapshot: it is time")
             }
-            Some(_) | None => self.claim_turn().or_else(|| self.doubts()),
+            Some(_) | None => self.claim_turn(),
         }
     }
 
-    /// The latest snapshot is whole, and no restore would choose it by itself.
-    fn doubts(&self) -> Option<Step> {
-        let (_, saved) = self.core.known.saved.as_ref()?;
-        let doubt = saved.doubt.filter(|_| !guards::is_trusted(saved, &self.ctrl.adopted))?;
+    fn is_at_rest(&self) -> bool {
+        matches!(self.ctrl.phase, Phase::Idle | Phase::Healing) && self.ctrl.opened
+    }
+
+    /// The latest snapshot is whole, and no restore would choose it by itself: each agent tells, by the vote
+    /// of the seat that saves.
+    pub(super) fn doubts(&self) -> Option<Step> {
+        let (key, doubt) = self.latest().filter(|_| self.is_at_rest())?;
+        let doubt = doubt.filter(|_| !adoption::is_of_key(&self.ctrl.adopted, &key))?;
         let text = alloc::format!(
             "the latest snapshot is doubtful ({}) and no restore chooses it; if all is as it should be: \
-             `requorum snapshot adopt {} --force {} --because TEXT`",
+             `requorum snapshot adopt {key} --force {} --because TEXT`",
             doubt.name(),
-            saved.key(),
             doubt.name()
         );
         Step::wait(Code::DoubtfulSnapshot, text)
+    }
+
+    /// Key and doubt of the snapshot that was saved last: the saver's, or where none is known of it our own.
+    fn latest(&self) -> Option<(String, Option<Doubt>)> {
+        let saver = self.records.save.as_ref().map(|saver| saver.member);
+        let vote = saver.filter(|saver| *saver != self.slot);
+        let vote = vote.and_then(|saver| self.core.known.book.last(saver));
+        let said = vote.filter(|vote| vote.inc == self.ctrl.inc);
+        let said = said.and_then(|vote| Some((vote.manifest.clone()?, vote.doubt)));
+        let saved = self.core.known.saved.as_ref().map(|(_, manifest)| manifest);
+        let mine = saved.filter(|manifest| manifest.inc == self.ctrl.inc);
+        said.or_else(|| mine.map(|manifest| (manifest.key(), manifest.doubt)))
     }
 
     /// The turn that this process claimed, until it has saved something in it.

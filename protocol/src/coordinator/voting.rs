@@ -29,6 +29,7 @@ impl Scene<'_> {
                 said
             },
             manifest: known.saved.as_ref().map(|(_, manifest)| manifest.key()),
+            doubt: known.saved.as_ref().and_then(|(_, manifest)| manifest.doubt),
         })
     }
 

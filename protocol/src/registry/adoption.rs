@@ -30,6 +30,15 @@ pub fn of<'a>(adopted: &'a [Adoption], sha256: &Digest) -> Option<&'a Adoption> 
     adopted.iter().find(|adoption| adoption.sha256 == *sha256)
 }
 
+/// Whether a word was said for the snapshot with this manifest's key, which bears the digest's first digits.
+pub fn is_of_key(adopted: &[Adoption], key: &str) -> bool {
+    let of = |adoption: &Adoption| {
+        let name = key.strip_suffix(".json").and_then(|name| name.rsplit_once('-'));
+        name.is_some_and(|(_, digits)| digits == adoption.sha256.short())
+    };
+    adopted.iter().any(of)
+}
+
 /// The words on record once `new` was said. A second word for a snapshot takes the place of the first. The
 /// record stays small: words that were said in an incarnation before `oldest` are of snapshots that no restore
 /// chooses any more, and of the others the [`ADOPTED_MAX`] last ones stay.

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     cluster::{Instance, Nonce},
+    manifest::Doubt,
     vote::{Health, Vote},
 };
 use alloc::vec::Vec;
@@ -30,6 +31,8 @@ struct VoteV1<'a> {
     revision: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     manifest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    doubt: Option<&'static str>,
 }
 
 /// The vote as it is stored.
@@ -45,6 +48,7 @@ pub fn encode_vote(vote: &Vote) -> Vec<u8> {
         quarantined: vote.quarantined,
         revision: vote.revision,
         manifest: vote.manifest.as_deref(),
+        doubt: vote.doubt.map(Doubt::name),
     })
 }
 
@@ -64,6 +68,7 @@ pub fn parse_vote(bytes: &[u8]) -> Result<Vote, WireError> {
             quarantined: at.get("quarantined").flag()?,
             revision: at.get("revision").number()?,
             manifest: at.get("manifest").optional(Node::text)?,
+            doubt: at.get("doubt").optional(|doubt| doubt.named(Doubt::parse))?,
         })
     })
 }

@@ -80,6 +80,7 @@ pub(crate) fn full_vote() -> Vote {
         quarantined: true,
         revision: 4_242,
         manifest: Some(text("inc/1/snap/x.json")),
+        doubt: Some(Doubt::Differs),
     }
 }
 
@@ -95,6 +96,7 @@ pub(crate) fn minimal_vote() -> Vote {
         quarantined: false,
         revision: 0,
         manifest: None,
+        doubt: None,
     }
 }
 

@@ -75,6 +75,7 @@ impl World {
                 quarantined: told % 2 == 1,
                 revision: 10,
                 manifest: None,
+                doubt: None,
             })
         };
         occurrence.voices.iter().enumerate().filter_map(vote).collect()
