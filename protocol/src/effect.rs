@@ -7,8 +7,9 @@
 
 use crate::{
     cluster::{ClusterId, Digest, Member, MemberId},
-    manifest::Reason,
+    manifest::{Doubt, Reason},
     observation::{InAttempt, Ran},
+    pack::{self, Extended},
     plan::Plan,
     registry::{Adoption, Change, Pin, Source},
     vote::Vote,
@@ -154,6 +155,19 @@ pub struct Save {
 }
 
 impl Save {
+    /// Whether it is laid over this chain, `database` being the bytes of etcd's database now. What is
+    /// exported is a whole file, for other tools read it.
+    pub fn lays_over(&self, chain: &Extended<'_>, database: u64) -> bool {
+        let same = self.chain.as_deref() == Some(chain.name) && self.inc == chain.inc;
+        same && !self.export && pack::goes_on(chain, database)
+    }
+
+    /// Whether the old URI's `snapshot.db` becomes this one, now that it is saved: where that is asked for,
+    /// and never in the place of a better one. `whole`: its data is a file and no pack.
+    pub const fn exports(&self, doubt: Option<Doubt>, whole: bool) -> bool {
+        self.export && doubt.is_none() && whole
+    }
+
     /// A whole file, held against nothing but the manifests before it.
     pub const fn whole(reason: Reason, inc: u64) -> Self {
         Self {
@@ -310,5 +324,27 @@ impl Effect {
             | Self::Promote(_)
             | Self::DisarmNoSpace => Lane::Etcd,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::Chain;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_save_is_laid_over_its_own_chain_and_what_is_exported_is_whole() {
+        let grown = Chain { base: 1000, packs: 0, bytes: 0 };
+        let chain = Extended { name: "c", inc: 1, grown, database: 1000, outgrown: false };
+        let save = Save { chain: Some("c".to_string()), ..Save::whole(Reason::Timer, 1) };
+        assert!(save.lays_over(&chain, 1000));
+        assert!(!save.lays_over(&Extended { name: "other", ..chain }, 1000));
+        assert!(!save.lays_over(&Extended { inc: 2, ..chain }, 1000));
+        assert!(!Save::whole(Reason::Timer, 1).lays_over(&chain, 1000));
+        let exported = Save { export: true, ..save.clone() };
+        assert!(!exported.lays_over(&chain, 1000));
+        assert!(exported.exports(None, true) && !save.exports(None, true));
+        assert!(!exported.exports(None, false) && !exported.exports(Some(Doubt::Empty), true));
     }
 }

@@ -37,6 +37,12 @@ pub const SAVE_PERIOD_MAX: Span = Span::seconds(1800);
 pub const BECAUSE_MAX: usize = 1024;
 /// Most words for snapshots that are kept: with their reasons a tenth of what an item of DynamoDB holds.
 pub const ADOPTED_MAX: usize = 32;
+/// Manifests of an incarnation that are read at least, the newest by name first, beside those that are
+/// pointed to.
+pub const MANIFESTS_READ: usize = 32;
+/// And of these so many that nobody doubts, however far back they are: a night of doubtful snapshots must
+/// not hide the last sound one, which is the measure of the next and what a restore goes back to.
+pub const MANIFESTS_SOUND: usize = 8;
 /// Most older snapshots that a plan lists as the next candidates.
 pub const FALLBACKS_MAX: usize = 4;
 

@@ -222,9 +222,42 @@ pub const fn wants_base(chain: &Chain, bytes: u64, runs: usize) -> bool {
         || chain.bytes.saturating_add(bytes) > chain.base / BASE_SHARE
 }
 
+/// The chain that a process extends, as far as that decides whether it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Extended<'a> {
+    /// Its name in the record of whose turn it is to save.
+    pub name: &'a str,
+    /// The incarnation it is of.
+    pub inc: u64,
+    /// How far it has grown.
+    pub grown: Chain,
+    /// Bytes of etcd's database when the newest of it was saved.
+    pub database: u64,
+    /// A pack had more than [`RUNS_MAX`] runs: the next one would have as many.
+    pub outgrown: bool,
+}
+
+/// Whether a snapshot of a database of so many bytes may be laid over it. The database shrinks by a
+/// defragmentation and by nothing else (etcd.md 8), and then each block stands elsewhere; what it grew by is
+/// in no block that is known.
+pub const fn goes_on(chain: &Extended<'_>, database: u64) -> bool {
+    let grown = database.saturating_sub(chain.database);
+    !chain.outgrown && database >= chain.database && !wants_base(&chain.grown, grown, 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chain_goes_on_while_the_database_neither_shrinks_nor_grows_by_much() {
+        let grown = Chain { base: 1000, packs: 1, bytes: 100 };
+        let chain = Extended { name: "c", inc: 1, grown, database: 1000, outgrown: false };
+        assert!(goes_on(&chain, 1000) && goes_on(&chain, 1400));
+        assert!(!goes_on(&chain, 999), "a defragmentation");
+        assert!(!goes_on(&chain, 1401), "the growth alone weighs half the base");
+        assert!(!goes_on(&Extended { outgrown: true, ..chain }, 1000));
+    }
 
     #[test]
     fn a_chain_ends_where_its_packs_weigh_half_its_base_or_are_too_many() {

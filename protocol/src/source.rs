@@ -8,7 +8,7 @@
 
 use crate::{
     guards,
-    limits::{BUMP_MIN, FALLBACKS_MAX, REVISION_END},
+    limits::{BUMP_MIN, FALLBACKS_MAX, MANIFESTS_READ, MANIFESTS_SOUND, REVISION_END},
     manifest::{Manifest, Reason},
     mutant::{self, Mutant},
     registry::{Ctrl, Pin, Source, adoption},
@@ -24,6 +24,27 @@ pub enum Choice {
     Again(Source),
     /// Nothing.
     None,
+}
+
+/// How much of an incarnation's catalogue was read, from the newest name to older ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Reading {
+    read: usize,
+    sound: usize,
+}
+
+impl Reading {
+    /// One more name was read; `None`: nothing that can be read stands there.
+    pub fn count(&mut self, found: Option<&Manifest>) {
+        self.read += 1;
+        self.sound += usize::from(found.is_some_and(|found| guards::is_trusted(found, &[])));
+    }
+
+    /// Whether a restore, or the measure of the next snapshot, may need an older one: not enough were read,
+    /// or not enough that nobody doubts.
+    pub const fn goes_on(&self) -> bool {
+        self.read < MANIFESTS_READ || self.sound < MANIFESTS_SOUND
+    }
 }
 
 /// The snapshot that holds all that a log knew to be committed, if there is one among those that

@@ -3,6 +3,7 @@
 use protocol::{
     adopting,
     cluster::{ClusterId, Digest, Slot},
+    limits::{MANIFESTS_READ, MANIFESTS_SOUND},
     manifest::{Doubt, Manifest, Reason},
     registry::{Adoption, Ctrl, Pin, Source},
     source,
@@ -104,4 +105,23 @@ fn what_began_empty_has_no_earlier_life() {
     assert_eq!(source::lineage(&ctrl), 2);
     assert_eq!(Manifest::inc_of("inc/12/data/x.db"), Some(12));
     assert_eq!(Manifest::inc_of("p/u/inc/12/data/x.db"), None);
+}
+
+#[test]
+fn a_catalogue_is_read_until_enough_sound_ones_are_found() {
+    let (sound, doubted) = (snapshot(1, None), snapshot(2, Some(Doubt::Empty)));
+    let count = |reading: &mut source::Reading, found: Option<&Manifest>, times: usize| {
+        (0..times).for_each(|_| reading.count(found));
+    };
+    let mut reading = source::Reading::default();
+    count(&mut reading, Some(&sound), MANIFESTS_READ - 1);
+    assert!(reading.goes_on(), "too few were read");
+    count(&mut reading, None, 1);
+    assert!(!reading.goes_on());
+    let mut night = source::Reading::default();
+    count(&mut night, Some(&doubted), 10 * MANIFESTS_READ);
+    count(&mut night, Some(&sound), MANIFESTS_SOUND - 1);
+    assert!(night.goes_on(), "too few are sound");
+    count(&mut night, Some(&sound), 1);
+    assert!(!night.goes_on());
 }

@@ -5,21 +5,15 @@ use crate::ports::object_store::{Object, Put, StoreError};
 use protocol::{
     cluster::{Digest, Slot},
     event::{Failure, FailureKind, Outcome},
-    guards,
     limits::SLOTS_MAX,
     manifest::Manifest,
     plan::Plan,
     registry::Pin,
+    source::Reading,
     vote::Vote,
     wire::{Keys, encode_plan, encode_vote, parse_manifest, parse_plan, parse_vote},
 };
 use std::{collections::BTreeMap, sync::Arc};
-
-/// Manifests read per catalogue at least, beside those that are pointed to: the newest by name.
-const MANIFESTS: usize = 32;
-/// And of these so many that nobody doubts, however far back they are: a night of doubtful snapshots must
-/// not hide the last sound one, which is the measure of the next and what a restore goes back to.
-const SOUND: usize = 8;
 
 impl Hands {
     pub(crate) fn keys(&self, uid: &str) -> Keys {
@@ -122,14 +116,12 @@ impl Hands {
         let known =
             pointers.iter().filter(|key| key.starts_with(&folder)).map(|key| keys.under(key));
         let mut found = BTreeMap::new();
-        let (mut read, mut sound) = (0, 0);
-        for key in listed.into_iter().rev() {
-            if read >= MANIFESTS && sound >= SOUND {
-                break;
-            }
+        let (mut newest_first, mut reading) = (listed.into_iter().rev(), Reading::default());
+        while reading.goes_on()
+            && let Some(key) = newest_first.next()
+        {
             let (manifests, _) = self.read_manifests([&key].into_iter()).await?;
-            sound += manifests.iter().filter(|found| guards::is_trusted(found, &[])).count();
-            read += 1;
+            reading.count(manifests.first());
             found.extend(manifests.into_iter().map(|manifest| (key.clone(), manifest)));
         }
         for key in known {

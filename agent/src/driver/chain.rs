@@ -13,7 +13,7 @@ use crate::ports::{
 use protocol::{
     cluster::Digest,
     event::{Failure, FailureKind},
-    pack::{Blocks, CHAIN_MAX, Chain, Pack, wants_base},
+    pack::{self, Blocks, CHAIN_MAX, Chain, Pack},
     registry::Pin,
     wire::{PACK_TRAILER, parse_pack_index, parse_pack_trailer},
 };
@@ -44,20 +44,17 @@ pub(crate) struct Extended {
     pub(super) keys: Vec<String>,
     pub(super) grown: Chain,
     pub(super) blocks: Blocks,
-    /// Bytes of etcd's database then: they shrink by a defragmentation and by nothing else.
+    /// Bytes of etcd's database then.
     pub(super) database: u64,
     /// A pack had too many runs: a whole file is due.
     pub(super) outgrown: bool,
 }
 
 impl Extended {
-    /// Whether a snapshot may be laid over it: of the same chain, not grown too much, and of a file
-    /// that was not written anew.
-    pub(super) fn goes_on(&self, name: &str, inc: u64, database: u64) -> bool {
-        let same = self.name == name && self.inc == inc && !self.outgrown;
-        // what it grew by is in no block that is known
-        let grown = database.saturating_sub(self.database);
-        same && database >= self.database && !wants_base(&self.grown, grown, 0)
+    /// What decides whether it goes on.
+    pub(super) fn known(&self) -> pack::Extended<'_> {
+        let &Self { ref name, inc, grown, database, outgrown, .. } = self;
+        pack::Extended { name, inc, grown, database, outgrown }
     }
 }
 

@@ -130,7 +130,7 @@ impl Hands {
         if manifest.data == data.key {
             link.join(&mut chain); // only now: nothing is laid over what no manifest speaks of
         }
-        if save.export && manifest.doubt.is_none() && data.needs.is_empty() {
+        if save.exports(manifest.doubt, data.needs.is_empty()) {
             self.exported(uid, &data.key, &manifest).await?;
         }
         Ok(Outcome::Saved(manifest))
@@ -175,10 +175,8 @@ impl Hands {
     ) -> Result<(Data, Link), Failure> {
         let name = save.chain.as_deref().filter(|_| self.site.incremental);
         let database = snapshot.database();
-        let fits = |chain: &&mut Extended| {
-            let same = name.is_some_and(|name| chain.goes_on(name, save.inc, database));
-            same && !save.export // what is exported is a whole file
-        };
+        let fits =
+            |chain: &&mut Extended| name.is_some() && save.lays_over(&chain.known(), database);
         if let Some(chain) = chain.as_mut().filter(fits) {
             return self.lay_over(uid, save.inc, snapshot, chain).await;
         }
