@@ -133,4 +133,5 @@ stories! {
     s93_two_of_three_cannot_save "93-two-of-three-cannot-save.txt",
     s931_agent_ends_at_each_save "931-agent-ends-at-each-save.txt",
     s94_doubtful_snapshot "94-doubtful-snapshot.txt",
+    s95_a_member_that_differs "95-a-member-that-differs.txt",
 }

@@ -15,7 +15,7 @@ use protocol::{
     event::{Failure, FailureKind},
     pack::{self, Blocks, CHAIN_MAX, Chain, Pack},
     registry::Pin,
-    wire::{PACK_TRAILER, parse_pack_index, parse_pack_trailer},
+    wire::{Keys, PACK_TRAILER, parse_pack_index, parse_pack_trailer},
 };
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -146,6 +146,29 @@ impl Hands {
         let index = from.and_then(|at| tail.bytes.get(at..tail.bytes.len() - PACK_TRAILER));
         let index = index.ok_or_else(|| unavailable(format!("the end of {key} broke off")))?;
         parse_pack_index(&trailer, index).map_err(|error| named(&error))
+    }
+
+    /// The first object of a snapshot that is not in the bucket any more. A save may stand still for so long
+    /// that another member begins a chain of its own, and retention deletes what this one is laid over, or
+    /// takes for garbage what has no manifest yet: to be asked right before the manifest is put.
+    pub(super) async fn gone(
+        &self,
+        uid: &str,
+        inc: u64,
+        objects: impl Iterator<Item = &String>,
+    ) -> Result<Option<String>, Failure> {
+        let (store, keys) = (&self.ports.store, self.keys(uid));
+        let listed =
+            store.list(&keys.under(&Keys::data_folder(inc))).await.map_err(store_failed)?;
+        for object in objects {
+            let full = keys.under(object);
+            let is_listed = listed.binary_search(&full).is_ok();
+            // LIST may be behind
+            if !is_listed && store.tail(&full, 1).await.map_err(store_failed)?.is_none() {
+                return Ok(Some(object.clone()));
+            }
+        }
+        Ok(None)
     }
 
     async fn tail_of(&self, uid: &str, key: &str, most: u64) -> Result<Tail, Failure> {

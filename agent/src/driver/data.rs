@@ -126,6 +126,11 @@ impl Hands {
         let corrupt = status.alarms.contains(&Alarm::Corrupt);
         let seen = self.seen(&door, streamed.revision, &save.peers, corrupt).await;
         let seen = Around { save, seen: &seen, before: &before };
+        let objects = data.needs.iter().chain([&data.key]);
+        if let Some(gone) = self.gone(uid, save.inc, objects).await? {
+            *chain = None;
+            return Err(unavailable(format!("{gone} was deleted meanwhile; a whole file is due")));
+        }
         let manifest = self.publish_snapshot(uid, slot, &data, origin, &seen).await?;
         if manifest.data == data.key {
             link.join(&mut chain); // only now: nothing is laid over what no manifest speaks of

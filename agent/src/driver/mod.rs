@@ -19,6 +19,10 @@ mod exported;
 mod rehearsing;
 pub mod run;
 pub mod performer;
+#[cfg(test)]
+mod saves;
+#[cfg(test)]
+mod stage;
 
 pub(crate) use data::Origin;
 
@@ -36,6 +40,7 @@ use protocol::{
     event::{Failure, FailureKind, Outcome},
     manifest::Manifest,
     observation::{Check, Process},
+    registry::Pin,
 };
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use tokio::{sync::Mutex, task::JoinHandle};
@@ -131,6 +136,16 @@ impl Hands {
             }
         }
     }
+}
+
+/// The file of a snapshot, as a restore would have it: for checks that ask no agent.
+///
+/// # Errors
+/// Why it can't be restored.
+pub async fn fetched(ports: Ports, site: Site, manifest: &Manifest) -> Result<Vec<u8>, Failure> {
+    let pin = Pin { key: manifest.data.clone(), sha256: manifest.sha256 };
+    let file = Hands::new(ports, site).fetch(&manifest.uid, &pin, manifest.size).await?;
+    std::fs::read(file.proven.path()).map_err(|error| local_failed(&error, "reading the file"))
 }
 
 /// An effect's answer, with `?` for failures.

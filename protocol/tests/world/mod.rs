@@ -25,7 +25,7 @@ use protocol::{
     registry::Ctrl,
     time::{Moment, Span},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use store::Store;
 
 /// What waits in the queue.
@@ -64,6 +64,8 @@ pub(crate) struct World {
     table_cut: bool,
     /// Snapshots that are saved are doubtful.
     doubtful: bool,
+    /// Machines whose members hold something else than the others, which shows where these are asked.
+    differs: BTreeSet<usize>,
     /// etcd refuses every copy of a member.
     logs_refused: bool,
     /// Data of snapshots that were damaged.
@@ -98,6 +100,7 @@ impl World {
             s3_cut: false,
             table_cut: false,
             doubtful: false,
+            differs: BTreeSet::new(),
             logs_refused: false,
             spoilt: BTreeMap::new(),
             data_delay: 400,

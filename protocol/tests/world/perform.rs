@@ -68,13 +68,17 @@ impl World {
             },
             Effect::PutPlan(plan) => Outcome::PlanWritten(self.store.put_plan(&plan)),
             Effect::Restore(plan, digest) => self.restore(machine, &plan, digest),
-            Effect::Save(save) => self.save(machine, &uid, save.reason, save.inc),
+            Effect::Save(save) => {
+                let differs = self.differs.contains(&machine) && !save.peers.is_empty();
+                let doubt = differs.then_some(Doubt::Differs);
+                self.save(machine, &uid, (save.reason, save.inc), doubt)
+            }
             Effect::SalvageCopy { .. }
                 if self.logs_refused || self.machines[machine].volume.spoiled =>
             {
                 bad("etcd refuses a copy of this member")
             }
-            Effect::SalvageCopy { inc } => self.save(machine, &uid, Reason::Salvage, inc),
+            Effect::SalvageCopy { inc } => self.save(machine, &uid, (Reason::Salvage, inc), None),
             Effect::ReadCatalogue { inc, .. } => {
                 Outcome::Catalogue(self.store.manifests(&uid, inc))
             }
@@ -152,7 +156,13 @@ impl World {
         }
     }
 
-    fn save(&mut self, machine: usize, uid: &str, reason: Reason, inc: u64) -> Outcome {
+    fn save(
+        &mut self,
+        machine: usize,
+        uid: &str,
+        (reason, inc): (Reason, u64),
+        doubt: Option<Doubt>,
+    ) -> Outcome {
         let here = &self.machines[machine];
         if here.mute {
             return unavailable("the bucket takes no snapshot from here");
@@ -182,7 +192,7 @@ impl World {
             reason,
             needs: Vec::new(),
             compact: None,
-            doubt: self.doubtful.then_some(Doubt::Shrunk),
+            doubt: doubt.or(self.doubtful.then_some(Doubt::Shrunk)),
             taken: None,
         };
         self.store.put_snapshot(&manifest, keys);

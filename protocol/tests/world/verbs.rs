@@ -55,6 +55,8 @@ impl World {
             ("expect", what) => self.expect(what),
             ("slow-data", [span]) => self.data_delay = seconds(span).0 / 2,
             ("cut-s3", [how]) => self.s3_cut = *how == "on",
+            ("differs", [name]) => drop(self.differs.insert(self.machine(name))),
+            ("agrees", [name]) => drop(self.differs.remove(&self.machine(name))),
             ("cut-table", [how]) => self.table_cut = *how == "on",
             ("damage", [what]) => self.damage(what),
             ("doubt-saves", [how]) => self.doubtful = *how == "on",

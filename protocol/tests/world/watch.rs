@@ -92,7 +92,11 @@ impl World {
             Effect::Unmark(marker) => format!("unmarks: attempt {}", marker.attempt),
             Effect::Swap { .. } => "swaps the restored member in".to_owned(),
             Effect::MoveAside { .. } => "moves its member aside".to_owned(),
-            Effect::Save(save) => format!("saves a snapshot: {}", save.reason.name()),
+            Effect::Save(save) => {
+                let told = !self.differs.is_empty() && !save.peers.is_empty();
+                let asks = if told { ", and asks the others what they hold" } else { "" };
+                format!("saves a snapshot: {}{asks}", save.reason.name())
+            }
             Effect::SalvageCopy { .. } => "salvages its data".to_owned(),
             Effect::RemoveMember(_) | Effect::AddLearner { .. } | Effect::Promote(_) => {
                 format!("asks etcd to {}", effect.name())

@@ -31,6 +31,8 @@ const CHUNK: u64 = 256 << 10;
 pub struct Files {
     dir: PathBuf,
     next: AtomicU64,
+    /// Bytes of the largest body that stays in memory.
+    memory_max: usize,
 }
 
 /// Bytes that were received in one piece.
@@ -60,7 +62,13 @@ impl Drop for OwnFile {
 impl Files {
     /// Bodies go below `dir`, which must exist.
     pub const fn new(dir: PathBuf) -> Self {
-        Self { dir, next: AtomicU64::new(0) }
+        Self { dir, next: AtomicU64::new(0), memory_max: MEMORY_MAX }
+    }
+
+    /// Bodies of any size stay in memory: no thread of its own reads or writes them, so that what
+    /// happens next does not depend on when it is done.
+    pub const fn in_memory() -> Self {
+        Self { dir: PathBuf::new(), next: AtomicU64::new(0), memory_max: usize::MAX }
     }
 
     /// Receives a body.
@@ -82,7 +90,7 @@ impl Files {
                 continue;
             }
             small.extend_from_slice(&chunk);
-            if small.len() > MEMORY_MAX {
+            if small.len() > self.memory_max {
                 let (file, own) = self.new_file().await?;
                 let mut file = BufWriter::with_capacity(WRITE, file);
                 file.write_all(&small).await?;

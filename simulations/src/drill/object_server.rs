@@ -58,7 +58,7 @@ impl ObjectServer {
         dir: PathBuf,
     ) -> io::Result<Self> {
         let store = Arc::new(Store::default());
-        let service = service(Arc::clone(&store), credentials, dir);
+        let service = service(Arc::clone(&store), credentials, Files::new(dir));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let relay = Relay::start(listen, listener.local_addr()?).await?;
         let task = tokio::spawn(serve(listener, service));
@@ -103,9 +103,9 @@ impl Drop for ObjectServer {
     }
 }
 
-/// The protocol in front of `store`, for whoever listens; large bodies go below `dir`.
-pub fn service(store: Arc<Store>, credentials: &Credentials, dir: PathBuf) -> S3Service {
-    let mut service = S3ServiceBuilder::new(Front { store, files: Files::new(dir) });
+/// The protocol in front of `store`, for whoever listens.
+pub fn service(store: Arc<Store>, credentials: &Credentials, files: Files) -> S3Service {
+    let mut service = S3ServiceBuilder::new(Front { store, files });
     let Credentials { access, secret } = credentials.clone();
     service.set_auth(SimpleAuth::from_single(access, secret));
     service.build()

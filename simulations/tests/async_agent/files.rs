@@ -7,6 +7,10 @@
 //! small with one conditional PUT or one GET. Its own way with files is checked against
 //! four stores by the contract tests.
 
+use super::{
+    traps::{Moment, stand_still},
+    world::Shared,
+};
 use agent::{
     adapters::s3::S3Store,
     ports::{
@@ -19,8 +23,12 @@ use async_trait::async_trait;
 use protocol::cluster::Digest;
 use std::{io, path::Path};
 
-/// The bucket, with files moved in step.
-pub(crate) struct InStep(pub(crate) S3Store);
+/// The bucket, with files moved in step, and saves that [stand still](super::traps) between two calls.
+pub(crate) struct InStep {
+    pub(crate) store: S3Store,
+    pub(crate) shared: Shared,
+    pub(crate) at: usize,
+}
 
 fn local(error: &io::Error) -> StoreError {
     StoreError::Local(error.to_string())
@@ -33,58 +41,65 @@ fn moved(bytes: &[u8]) -> Moved {
 #[async_trait]
 impl ObjectStore for InStep {
     async fn get(&self, key: &str) -> Result<Option<Object>, StoreError> {
-        self.0.get(key).await
+        self.store.get(key).await
     }
 
     async fn put_if_absent(&self, key: &str, bytes: Vec<u8>) -> Result<Put, StoreError> {
-        self.0.put_if_absent(key, bytes).await
+        self.store.put_if_absent(key, bytes).await
     }
 
     async fn put_if_match(&self, key: &str, bytes: Vec<u8>, etag: &str) -> Result<Put, StoreError> {
-        self.0.put_if_match(key, bytes, etag).await
+        self.store.put_if_match(key, bytes, etag).await
     }
 
     async fn upload(&self, key: &str, pieces: &mut dyn Pieces) -> Result<Moved, StoreError> {
-        self.0.upload(key, pieces).await
+        let moment = Moment::of_data(key);
+        stand_still(&self.shared, self.at, moment).await;
+        let stored = self.store.upload(key, pieces).await;
+        stand_still(&self.shared, self.at, moment.map(|_| Moment::Manifest)).await;
+        stored
     }
 
     async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError> {
-        self.0.copy(from, to).await
+        self.store.copy(from, to).await
     }
 
     async fn download(&self, key: &str, file: &Path) -> Result<Option<Moved>, StoreError> {
-        let Some(object) = self.0.get(key).await? else { return Ok(None) };
+        let Some(object) = self.store.get(key).await? else { return Ok(None) };
         std::fs::write(file, &object.bytes).map_err(|error| local(&error))?;
         Ok(Some(moved(&object.bytes)))
     }
 
     async fn tail(&self, key: &str, most: u64) -> Result<Option<Tail>, StoreError> {
-        self.0.tail(key, most).await
+        self.store.tail(key, most).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.0.delete(key).await
+        self.store.delete(key).await
     }
 
     async fn list_stored(&self, prefix: &str) -> Result<Vec<Stored>, StoreError> {
-        self.0.list_stored(prefix).await
+        self.store.list_stored(prefix).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        self.0.list(prefix).await
+        self.store.list(prefix).await
     }
 }
 
-/// A small snapshot on its way.
+/// Bytes of a piece of a file.
+const PIECE: usize = 64 << 10;
+
+/// A snapshot on its way.
 pub(crate) struct InMemory {
     bytes: Vec<u8>,
-    taken: bool,
+    taken: usize,
     streamed: Option<Streamed>,
 }
 
 impl InMemory {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, taken: false, streamed: None }
+        Self { bytes, taken: 0, streamed: None }
     }
 
     /// The same, with what etcd's stream tells.
@@ -100,18 +115,21 @@ impl InMemory {
 #[async_trait]
 impl Pieces for InMemory {
     async fn next(&mut self, into: &mut Vec<u8>) -> Result<bool, String> {
-        into.extend_from_slice(if self.taken { &[] } else { &self.bytes });
-        Ok(!std::mem::replace(&mut self.taken, true))
+        let rest = &self.bytes[self.taken..];
+        let piece = &rest[..rest.len().min(PIECE)];
+        into.extend_from_slice(piece);
+        self.taken += piece.len();
+        Ok(!piece.is_empty())
     }
 
     fn moved(&self) -> Moved {
-        moved(if self.taken { &self.bytes } else { &[] })
+        moved(&self.bytes[..self.taken])
     }
 }
 
 impl Snapshot for InMemory {
     fn streamed(&self) -> Option<Streamed> {
-        self.streamed.filter(|_| self.taken)
+        self.streamed.filter(|_| self.taken == self.bytes.len())
     }
 
     fn database(&self) -> u64 {

@@ -5,10 +5,9 @@
 //! dies there has kept half a promise, or swapped half a member.
 
 use super::{
-    BUCKET, PREFIX, TABLE,
+    BUCKET, PREFIX, TABLE, database,
     etcd::Store,
     files::{InMemory, InStep},
-    plot::timers,
     wire,
     world::Shared,
 };
@@ -26,11 +25,11 @@ use async_trait::async_trait;
 use protocol::{
     cluster::{Digest, Instance, Nonce, Seat, Slot},
     coordinator::{Mode, Policy, Threshold},
+    limits::Timers,
     observation::{Belongs, Data, Identity, InAttempt, LogState, LogSummary, Memory, Ran},
     plan::Plan,
     time::Moment,
 };
-use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -46,6 +45,7 @@ pub(crate) struct Host {
     pub(crate) name: String,
     pub(crate) scratch: PathBuf,
     pub(crate) min_members: Option<usize>,
+    pub(crate) timers: Timers,
 }
 
 /// Simulated time passes.
@@ -85,20 +85,24 @@ impl Host {
         let host = Arc::new(self.clone());
         let ports = Ports {
             clock: host.clone(),
-            store: Arc::new(InStep(S3Store::new(clients.s3, BUCKET))),
+            store: Arc::new(InStep {
+                store: S3Store::new(clients.s3, BUCKET),
+                shared: self.shared.clone(),
+                at: self.at,
+            }),
             registry: Arc::new(DynamoTable::new(clients.dynamodb, TABLE)),
             etcd: host.clone(),
             service: host.clone(),
             machine: host.clone(),
             snapshots: host,
         };
+        self.shared.lock().ports = Some(ports.clone());
         let identity = Identity {
             instance: instance.clone(),
             nonce: Nonce(format!("{}-{life}", self.name)),
             name: self.name.clone(),
         };
-        let agent =
-            Agent::new(policy(seats, self.min_members), identity, ports, self.site(instance));
+        let agent = Agent::new(self.policy(seats), identity, ports, self.site(instance));
         let (_ask, asked) = mpsc::channel(1);
         let (_stop, stopped) = oneshot::channel();
         tokio::select! {
@@ -110,14 +114,23 @@ impl Host {
 
     fn site(&self, instance: Instance) -> Site {
         Site {
-            prefix: PREFIX.to_owned(),
             name: self.name.clone(),
             instance,
             client_url: format!("http://{}:2379", self.name),
-            socket: self.scratch.join("etcd.sock"),
-            state_dir: self.scratch.clone(),
-            incremental: true,
-            hold: None,
+            ..site(&self.scratch)
+        }
+    }
+
+    fn policy(&self, seats: Vec<Seat>) -> Policy {
+        Policy {
+            timers: self.timers,
+            mode: Mode::Automatic,
+            threshold: Threshold::Quorum,
+            min_members: self.min_members,
+            max_loss: None,
+            seats,
+            bootstrap: true,
+            proven: true,
         }
     }
 
@@ -128,11 +141,13 @@ impl Host {
 
     /// A snapshot of this machine's member, and its revision.
     pub(crate) fn take_snapshot(&self) -> Result<(InMemory, u64), String> {
-        let world = self.shared.lock();
+        let mut world = self.shared.lock();
         let member = world.machines[self.at].volume.member.as_ref();
         let member = member.ok_or("there is no member to take a snapshot of")?;
-        let text = json!({ "revision": member.revision(), "keys": member.keys() }).to_string();
-        Ok((InMemory::new(text.into_bytes()), member.revision()))
+        let (revision, keys) = (member.revision(), member.keys());
+        let file = database::file_of(member, world.layout(self.at));
+        world.shelf.took(&file, revision, keys);
+        Ok((InMemory::new(file), revision))
     }
 
     /// Waits, changes the machine, waits.
@@ -148,27 +163,24 @@ impl Host {
     }
 }
 
-fn policy(seats: Vec<Seat>, min_members: Option<usize>) -> Policy {
-    Policy {
-        timers: timers(),
-        mode: Mode::Automatic,
-        threshold: Threshold::Quorum,
-        min_members,
-        max_loss: None,
-        seats,
-        bootstrap: true,
-        proven: true,
+/// Where agents live, and whoever looks at the bucket from outside.
+pub(crate) fn site(scratch: &Path) -> Site {
+    Site {
+        prefix: PREFIX.to_owned(),
+        name: String::new(),
+        instance: Instance(String::new()),
+        client_url: String::new(),
+        socket: scratch.join("etcd.sock"),
+        state_dir: scratch.to_owned(),
+        incremental: true,
+        hold: None,
     }
 }
 
 /// A snapshot file: its revision and its keys.
 fn read_snapshot(file: &Path) -> Result<(u64, Vec<u64>), SnapshotError> {
     let bytes = std::fs::read(file).map_err(|error| SnapshotError::Failed(error.to_string()))?;
-    let bad = || SnapshotError::Bad("this is no snapshot".to_owned());
-    let content: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
-    let keys: Option<Vec<u64>> =
-        content["keys"].as_array().and_then(|keys| keys.iter().map(Value::as_u64).collect());
-    Ok((content["revision"].as_u64().ok_or_else(bad)?, keys.ok_or_else(bad)?))
+    database::read(&bytes).ok_or_else(|| SnapshotError::Bad("this is no snapshot".to_owned()))
 }
 
 impl Clock for Host {

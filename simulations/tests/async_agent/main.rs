@@ -16,11 +16,16 @@ mod machine;
 mod plot;
 mod world;
 mod watch;
+mod database;
+mod direct;
+mod shelf;
 mod wire;
 mod stores;
 mod files;
+mod traps;
 mod etcd_ports;
 mod host;
+mod mishaps;
 mod run;
 
 use plot::Plot;
@@ -46,6 +51,8 @@ const TABLE: &str = "requorum";
 const PREFIX: &str = "p";
 /// Seeds played if nothing else is said.
 const SEEDS: u64 = 200;
+/// Seeds of savers' plots.
+const SAVERS: u64 = 16;
 /// Seeds played twice.
 const TWICE: u64 = 10;
 
@@ -148,13 +155,19 @@ fn play_all(plots: &[Plot]) -> Vec<Played> {
     let sum = |of: fn(&Played) -> u64| all.iter().map(of).sum::<u64>();
     println!(
         "{} plots in {:.0?}: {} simulated seconds, {} restores, {} aborted attempts, {} \
-         acknowledged writes declared lost, longest recovery once healed {} ms",
+         acknowledged writes declared lost, {} whole snapshots, {} packs, {} handovers, {} manifests \
+         and {} data pruned, longest recovery once healed {} ms",
         all.len(),
         begun.elapsed(),
         sum(|played| played.lasted) / 1000,
         sum(|played| played.restores),
         sum(|played| played.aborts),
         sum(|played| played.declared_lost),
+        sum(|played| played.whole),
+        sum(|played| played.packs),
+        sum(|played| played.handovers),
+        sum(|played| played.dropped),
+        sum(|played| played.swept),
         all.iter().map(|played| played.recovery).max().unwrap_or_default(),
     );
     all
@@ -176,4 +189,32 @@ fn seeds_end_well() {
     let some = |of: fn(&Played) -> u64| seeds < SEEDS || all.iter().any(|played| of(played) > 0);
     assert!(some(|played| played.restores), "no seed led to a restore: the plots prove nothing");
     assert!(some(|played| played.aborts), "no seed led to an abort: the plots prove nothing");
+}
+
+/// Whoever dies, hears nothing or stands still in the middle of a save, and whatever retention deletes
+/// meanwhile: what is listed restores, and snapshots are saved again.
+#[test]
+fn savers_end_well() {
+    listen();
+    if let Some(seed) = number("ASYNC_SEED") {
+        let played = must_end_well(&Plot::of_savers(seed));
+        println!("{:?}", Played { trace: Vec::new(), ..played });
+        return;
+    }
+    let seeds = number("ASYNC_SAVERS").unwrap_or(SAVERS);
+    let all = play_all(&(0..seeds).map(Plot::of_savers).collect::<Vec<_>>());
+    let mut sprung = std::collections::BTreeMap::new();
+    for (what, times) in all.iter().flat_map(|played| &played.sprung) {
+        *sprung.entry(what.as_str()).or_insert(0) += times;
+    }
+    println!("{sprung:#?}");
+    if seeds < SAVERS {
+        return;
+    }
+    let some = |of: fn(&Played) -> u64| all.iter().map(of).sum::<u64>() > 10;
+    assert!(some(|played| played.packs), "no chains were made: the plots prove nothing");
+    assert!(some(|played| played.whole), "no chain began anew: the plots prove nothing");
+    assert!(some(|played| played.handovers), "nobody took over: the plots prove nothing");
+    assert!(some(|played| played.dropped), "no manifest was pruned: the plots prove nothing");
+    assert!(some(|played| played.swept), "no data was deleted: the plots prove nothing");
 }

@@ -3,7 +3,11 @@
 //! Comes from a number, goes to the [run](super::run). A plot is a disaster that the cluster must
 //! recover from and a handful of mishaps on the way; it ends with all of them healed.
 
-use super::world::{Fate, Fuse, Store};
+use super::{
+    database::PAGES,
+    traps::Moment,
+    world::{Fate, Fuse, Store},
+};
 use protocol::{limits::Timers, time::Span};
 
 /// Random numbers from a seed (splitmix64), the same on every machine.
@@ -45,9 +49,7 @@ impl Dice {
 }
 
 /// Timers of a simulated cluster: the drills', but for calls, which cost real time: they are rarer.
-pub(crate) const fn timers() -> Timers {
-    Timers { poll: Span(500), vote: Span(900), ..Timers::QUICK }
-}
+const TIMERS: Timers = Timers { poll: Span(500), vote: Span(900), ..Timers::QUICK };
 
 /// Something that goes wrong, and how long it does.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +88,14 @@ pub(crate) enum What {
     Isolate(usize),
     /// The data volume is wiped, etcd dies with it.
     Wipe(usize),
+    /// Something becomes of whoever comes to this moment of a save next.
+    Trap(Moment, Fate),
+    /// The next save stands still before this moment, for so many milliseconds.
+    Pause(Moment, u64),
+    /// Retention deletes what it no longer wants.
+    Prune,
+    /// The member's file is written anew.
+    Defragment(usize),
 }
 
 /// A whole plot.
@@ -107,6 +117,8 @@ pub(crate) struct Plot {
     /// What the others say to the table arrives late once an attempt begins: its leader is alone
     /// with its own fence, and hears their votes all the same.
     pub(crate) unheard: bool,
+    /// It is about the savers: snapshots are saved more often, and one more after all is healed.
+    pub(crate) savers: bool,
     pub(crate) mishaps: Vec<Mishap>,
 }
 
@@ -141,6 +153,32 @@ impl Plot {
     /// Where a leader is left alone, it may restore alone: nothing but the fences keeps it from that.
     pub(crate) fn min_members(&self) -> Option<usize> {
         (self.unheard || self.forsaken.is_some()).then_some(1)
+    }
+
+    pub(crate) fn timers(&self) -> Timers {
+        if self.savers { Timers { snapshot: Span(2_500), ..TIMERS } } else { TIMERS }
+    }
+
+    /// Pages of an empty database: with few of them a chain soon grows too long.
+    pub(crate) const fn pages(&self) -> u64 {
+        if self.savers { PAGES / 2 + self.seed % PAGES } else { PAGES }
+    }
+
+    /// No disaster: savers that die, hear nothing, stand still and give way, and a bucket that is pruned.
+    pub(crate) fn of_savers(seed: u64) -> Self {
+        let mut dice = Dice::new(!seed);
+        let latency = dice.pick(&[5, 5, 20]);
+        let mut mishaps = Vec::new();
+        let mut after = dice.between(6_000, 12_000);
+        while after < 70_000 {
+            let (lasts, what) = (dice.between(300, 4_000), mishap_of_savers(&mut dice));
+            mishaps.push(Mishap { after, lasts, what });
+            after += dice.between(1_500, 9_000);
+        }
+        let prunes = (4..).map(|times| times * 5_000 + 777).take_while(|after| *after < 80_000);
+        mishaps.extend(prunes.map(|after| Mishap { after, lasts: 0, what: What::Prune }));
+        mishaps.sort_by_key(|mishap| mishap.after);
+        Self { seed, latency, savers: true, mishaps, ..Self::default() }
     }
 
     fn unheard(seed: u64, latency: u64) -> Self {
@@ -203,5 +241,22 @@ fn mishap(dice: &mut Dice) -> What {
         10 => What::Trouble(store, dice.between(10, 60)),
         11 => What::Isolate(at),
         _ => What::Kill(at),
+    }
+}
+
+/// What goes wrong with whoever saves, or near it. One that stands still does so until others have taken
+/// over and what it saves is laid over is old, or for a moment.
+fn mishap_of_savers(dice: &mut Dice) -> What {
+    let at = dice.machine();
+    let moment = dice.pick(&[Moment::Pack, Moment::Pack, Moment::Manifest, Moment::Base]);
+    match dice.below(12) {
+        0 | 1 => What::Trap(Moment::Manifest, Fate::DieBefore),
+        2 => What::Trap(moment, dice.pick(&[Fate::DieBefore, Fate::DieAfter])),
+        3 | 4 => What::Trap(moment, Fate::Lost),
+        5 | 6 => What::Trap(moment, Fate::Deaf),
+        7 | 8 => What::Pause(moment, dice.pick(&[9_000, 20_000, 45_000])),
+        9 => What::Crash(at),
+        10 => What::Trouble(Store::Bucket, dice.between(10, 60)),
+        _ => What::Defragment(at),
     }
 }

@@ -5,14 +5,20 @@
 
 use super::{
     BUCKET, NAMES, PREFIX,
+    direct::listed,
     host::{Host, seats},
+    mishaps::{AWAY, DEAD},
     plot::{Dice, Mishap, Plot, What},
+    shelf::Look,
     stores,
     world::{Shared, World},
 };
 use protocol::registry::Phase;
-use simulations::drill::object_server::{self, Credentials};
-use simulations::drill::object_store::{self, Listing};
+use simulations::drill::{
+    object_files::Files,
+    object_server::{self, Credentials},
+    object_store,
+};
 use std::{
     cell::Cell,
     collections::BTreeMap,
@@ -31,10 +37,9 @@ const PUT_EVERY: u64 = 200;
 const COMES_UP: u64 = 60_000;
 /// How long it may take to serve again once all is healed. Longer than three attempts' cool-downs.
 const COMES_BACK: u64 = 240_000;
-/// How long an agent that goes away is away: longer than a silent member is waited for.
-const AWAY: u64 = 40_000;
-/// How long an agent that died stays dead.
-const DEAD: u64 = 1_500;
+/// How long it may take until a snapshot is saved again: three times its turn stands still before another
+/// member takes over, and who failed rests for a while.
+const SAVES: u64 = 90_000;
 
 /// What became of a plot.
 #[derive(Debug)]
@@ -49,6 +54,16 @@ pub(crate) struct Played {
     pub(crate) declared_lost: u64,
     /// Decisions written by each agent since the disaster.
     pub(crate) decisions: BTreeMap<usize, u64>,
+    /// Snapshots published, whole and as packs.
+    pub(crate) whole: u64,
+    pub(crate) packs: u64,
+    /// Manifests and data deleted by retention.
+    pub(crate) dropped: u64,
+    pub(crate) swept: u64,
+    /// Times that the saving changed hands.
+    pub(crate) handovers: u64,
+    /// Traps and pauses that somebody met.
+    pub(crate) sprung: BTreeMap<String, u64>,
     pub(crate) trace: Vec<String>,
 }
 
@@ -75,17 +90,17 @@ fn watch_panics() {
     });
 }
 
-struct Stage<'a> {
-    sim: Sim<'a>,
-    shared: Shared,
+pub(crate) struct Stage<'a> {
+    pub(crate) sim: Sim<'a>,
+    pub(crate) shared: Shared,
     objects: Arc<object_store::Store>,
-    now: u64,
+    pub(crate) now: u64,
     acked: u64,
     /// What is under way, and when it ends.
     going: Vec<(u64, What)>,
     /// When hosts come back.
-    returns: BTreeMap<String, u64>,
-    _scratch: TempDir,
+    pub(crate) returns: BTreeMap<String, u64>,
+    scratch: TempDir,
 }
 
 /// Plays a plot.
@@ -115,8 +130,9 @@ impl Stage<'_> {
             .rng_seed(plot.seed)
             .build();
         let credentials = Credentials { access: "drill".into(), secret: "drill-secret".into() };
-        let dir = scratch.path().to_owned();
-        let service = object_server::service(Arc::clone(&objects), &credentials, dir);
+        // files would be read and written by threads of their own
+        let files = Files::in_memory();
+        let service = object_server::service(Arc::clone(&objects), &credentials, files);
         let world = shared.clone();
         sim.host("s3", move || stores::bucket(world.clone(), service.clone()));
         let database = stores::empty_table();
@@ -126,8 +142,8 @@ impl Stage<'_> {
             let dir = scratch.path().join(name);
             std::fs::create_dir(&dir).expect("a scratch directory can be made");
             let (shared, name) = (shared.clone(), (*name).to_owned());
-            let min_members = plot.min_members();
-            let host = Host { shared, at, name: name.clone(), scratch: dir, min_members };
+            let (min_members, timers) = (plot.min_members(), plot.timers());
+            let host = Host { shared, at, name: name.clone(), scratch: dir, min_members, timers };
             sim.host(name, move || host.clone().live(seats(&NAMES)));
         }
         Self {
@@ -138,7 +154,7 @@ impl Stage<'_> {
             acked: 0,
             going: Vec::new(),
             returns: BTreeMap::new(),
-            _scratch: scratch,
+            scratch,
         }
     }
 
@@ -159,6 +175,7 @@ impl Stage<'_> {
         self.shared.lock().decisions.clear();
         let mut coming = plot.mishaps.clone();
         coming.reverse();
+        self.shared.lock().pages = plot.pages();
         while !(coming.is_empty() && self.going.is_empty()) {
             let now = self.now;
             let over: Vec<_> = self.going.extract_if(.., |(end, _)| *end <= now).collect();
@@ -177,9 +194,19 @@ impl Stage<'_> {
         self.until("the cluster serves again", COMES_BACK, |stage| {
             stage.serves() && stage.acked > acked
         })?;
+        let recovery = self.now - healed;
+        if plot.savers {
+            self.until("whoever stood still goes on", COMES_BACK, |stage| {
+                stage.shared.lock().standing == 0
+            })?;
+            let published = self.published();
+            self.until("a snapshot is saved", SAVES, |stage| stage.published() > published)?;
+            self.look().prune();
+        }
         self.shared.lock().watch_end();
+        self.look().watch(true);
         self.verdict()?;
-        Ok(self.now - healed)
+        Ok(recovery)
     }
 
     fn until(
@@ -207,9 +234,7 @@ impl Stage<'_> {
             self.goes_down(NAMES[at], DEAD);
         }
         let late = std::mem::take(&mut self.shared.lock().late);
-        for (at, store, lasts) in late {
-            self.going.push((self.now + lasts, What::Hold(at, store)));
-        }
+        self.going.extend(late.into_iter().map(|(lasts, what)| (self.now + lasts, what)));
         let leaving = std::mem::take(&mut self.shared.lock().leaving);
         for at in leaving {
             self.goes_down(NAMES[at], AWAY);
@@ -226,7 +251,14 @@ impl Stage<'_> {
         if self.now.is_multiple_of(PUT_EVERY) && self.shared.lock().put() {
             self.acked += 1;
         }
+        self.look().watch(false);
         self.verdict()
+    }
+
+    /// The bucket from outside.
+    pub(super) fn look(&self) -> Look<'_> {
+        let Self { shared, objects, now, scratch, .. } = self;
+        Look { shared, objects, scratch: scratch.path(), now: *now }
     }
 
     fn verdict(&self) -> Result<(), String> {
@@ -236,111 +268,8 @@ impl Stage<'_> {
         self.shared.lock().broken.clone().map_or(Ok(()), Err)
     }
 
-    fn say(&self, what: String) {
+    pub(super) fn say(&self, what: String) {
         self.shared.lock().say_at(u128::from(self.now), what);
-    }
-
-    fn goes_down(&mut self, name: &str, lasts: u64) {
-        if self.sim.is_host_running(name) {
-            self.say(format!("{name} goes down"));
-            self.sim.crash(name);
-            self.returns.insert(name.to_owned(), self.now + lasts);
-        }
-    }
-
-    fn comes_back(&mut self, name: &str) {
-        self.returns.remove(name);
-        if !self.sim.is_host_running(name) {
-            self.say(format!("{name} comes back"));
-            self.sim.bounce(name);
-        }
-    }
-
-    /// A mishap begins; false: another one is at work in the same place.
-    fn begins(&mut self, what: What) -> bool {
-        if let What::Cut(at, store) | What::Mute(at, store) | What::Hold(at, store) = what
-            && !self.shared.lock().busy.insert((at, store))
-        {
-            return false;
-        }
-        self.say(format!("{what:?} begins"));
-        match what {
-            What::Cut(at, store) => self.sim.partition(NAMES[at], store.host()),
-            What::Mute(at, store) => self.sim.partition_oneway(store.host(), NAMES[at]),
-            What::Hold(at, store) => self.sim.hold(NAMES[at], store.host()),
-            What::Crash(at) => self.goes_down(NAMES[at], DEAD),
-            What::Absent(at) => self.goes_down(NAMES[at], AWAY),
-            What::Reboot(at) => {
-                self.kill(at);
-                self.goes_down(NAMES[at], DEAD);
-            }
-            What::Fuse(at, fuse) => drop(self.shared.lock().fuses.insert(at, fuse)),
-            What::Down(store) => self.goes_down(store.host(), DEAD),
-            What::Trouble(store, percent) => {
-                self.shared.lock().trouble.insert(store, percent);
-            }
-            What::Kill(at) => self.kill(at),
-            What::Isolate(at) => {
-                let mut world = self.shared.lock();
-                world.isolated.insert(at);
-                world.changed();
-            }
-            What::Wipe(at) => {
-                self.kill(at);
-                let mut world = self.shared.lock();
-                world.machines[at].volume = Default::default();
-                world.half_swapped.remove(&at);
-            }
-        }
-        true
-    }
-
-    fn kill(&self, at: usize) {
-        let mut world = self.shared.lock();
-        world.machines[at].etcd = None;
-        world.watch.stopped_healthy.remove(&at);
-        world.changed();
-    }
-
-    fn ends(&mut self, what: What) {
-        self.say(format!("{what:?} ends"));
-        match what {
-            What::Cut(at, store) => {
-                self.sim.repair(NAMES[at], store.host());
-                self.shared.lock().busy.remove(&(at, store));
-            }
-            What::Mute(at, store) => {
-                self.sim.repair_oneway(store.host(), NAMES[at]);
-                self.shared.lock().busy.remove(&(at, store));
-            }
-            What::Hold(at, store) => {
-                self.sim.release(NAMES[at], store.host());
-                self.shared.lock().busy.remove(&(at, store));
-            }
-            What::Trouble(store, _) => drop(self.shared.lock().trouble.remove(&store)),
-            What::Isolate(at) => {
-                let mut world = self.shared.lock();
-                world.isolated.remove(&at);
-                world.changed();
-            }
-            What::Absent(at) => self.comes_back(NAMES[at]),
-            What::Crash(_)
-            | What::Reboot(_)
-            | What::Fuse(..)
-            | What::Down(_)
-            | What::Kill(_)
-            | What::Wipe(_) => {}
-        }
-    }
-
-    /// Nothing goes wrong any more.
-    fn heal(&mut self) {
-        self.say("all is healed".to_owned());
-        self.shared.lock().fuses.clear();
-        let down: Vec<String> = self.returns.keys().cloned().collect();
-        for name in down {
-            self.comes_back(&name);
-        }
     }
 
     /// All members run, with one leader, open to clients, and nothing is under way.
@@ -357,10 +286,12 @@ impl Stage<'_> {
     }
 
     fn has_snapshot(&self) -> bool {
-        let prefix = format!("{PREFIX}/");
-        let all = Listing { prefix: &prefix, delimiter: None, after: "", limit: 1000 };
-        let page = self.objects.list(BUCKET, all);
-        page.is_ok_and(|page| page.objects.iter().any(|(key, _)| key.contains("/snap/")))
+        listed(&self.objects, PREFIX).iter().any(|key| key.contains("/snap/"))
+    }
+
+    fn published(&self) -> u64 {
+        let shelf = &self.shared.lock().shelf;
+        shelf.whole + shelf.packs
     }
 
     fn played(&self, recovery: u64) -> Played {
@@ -373,6 +304,12 @@ impl Stage<'_> {
             aborts: world.watch.aborts,
             declared_lost: world.watch.declared_lost,
             decisions: world.decisions.clone(),
+            whole: world.shelf.whole,
+            packs: world.shelf.packs,
+            dropped: world.shelf.dropped,
+            swept: world.shelf.swept,
+            handovers: world.shelf.handovers,
+            sprung: world.shelf.sprung.clone(),
             trace: world.trace().to_vec(),
         }
     }

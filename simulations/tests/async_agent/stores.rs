@@ -35,7 +35,12 @@ pub(crate) async fn bucket(shared: Shared, service: S3Service) -> turmoil::Resul
             if mood == Mood::Refuse {
                 return plain(StatusCode::SERVICE_UNAVAILABLE, s3s::Body::empty());
             }
+            // only what may change which snapshots there are; a vote a second is written besides
+            let path = request.uri().path();
+            let saves =
+                !request.method().is_safe() && (path.contains("/snap/") || path.contains("/data/"));
             let answer = hyper::service::Service::call(&service, request).await;
+            shared.lock().shelf.changed |= saves;
             match answer {
                 Ok(_) if mood == Mood::Forget => {
                     plain(StatusCode::INTERNAL_SERVER_ERROR, s3s::Body::empty())

@@ -40,6 +40,12 @@ impl Watch {
         let lives = |records: &&Records| records.ctrl.as_ref().is_some_and(|ctrl| ctrl.inc > 0);
         self.tables.values().find(lives)
     }
+
+    /// What a cluster acknowledged up to a revision and nobody declared lost.
+    pub(crate) fn acknowledged(&self, of: ClusterId, up_to: u64) -> impl Iterator<Item = u64> {
+        let kept = self.kept.iter().filter(move |(cluster, at, _)| *cluster == of && *at <= up_to);
+        kept.map(|(_, _, number)| *number)
+    }
 }
 
 impl World {
@@ -56,6 +62,10 @@ impl World {
         }
         let Some(ctrl) = &after.ctrl else { return };
         let before = before.unwrap_or_default();
+        let saver = |records: &Records| records.save.as_ref().map(|saver| saver.member);
+        if saver(&before).is_some_and(|member| Some(member) != saver(&after)) {
+            self.shelf.handovers += 1;
+        }
         for (slot, record) in &after.slots {
             let old = before.slot(*slot).fence.as_ref();
             if let Some(fence) = record.fence.as_ref().filter(|fence| old != Some(*fence)) {

@@ -134,7 +134,13 @@ impl HttpConnector for Wire {
             if fate == Fate::Late {
                 turmoil::hold(NAMES[wire.at], store.host());
             }
+            if fate == Fate::Deaf {
+                turmoil::partition_oneway(store.host(), NAMES[wire.at]);
+            }
             let answer = wire.send(request).await;
+            if fate == Fate::Lost {
+                return Err(ConnectorError::io("the answer is lost".into()));
+            }
             if fate == Fate::DieAfter {
                 wire.shared.lock().die(wire.at);
                 return std::future::pending().await;
@@ -160,7 +166,10 @@ fn kind(uri: &str) -> String {
     let path = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     let path = path.split('?').next().unwrap_or(path);
     let random = |word: &str| word.split(['-', '.']).any(|part| part.len() >= 12);
-    let words = path.split('/').skip(2).map(|word| if random(word) { "*" } else { word });
+    let end =
+        |word: &str| word.rsplit_once('.').map_or("*".to_owned(), |(_, end)| format!("*.{end}"));
+    let words = path.split('/').skip(2);
+    let words = words.map(|word| if random(word) { end(word) } else { word.to_owned() });
     words.collect::<Vec<_>>().join("/")
 }
 

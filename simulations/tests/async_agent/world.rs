@@ -6,11 +6,15 @@
 //! machines are those of the protocol's walkthroughs.
 
 use super::{
+    database::{Layout, PAGES},
     etcd::{self, Entry, Peer, Running},
     machine::Machine,
-    plot::Dice,
+    plot::{Dice, What},
+    shelf::Shelf,
+    traps::Moment,
     watch::Watch,
 };
+use agent::driver::Ports;
 use protocol::{
     cluster::{ClusterId, MemberId},
     registry::{Ctrl, Phase, Records},
@@ -69,6 +73,10 @@ pub(crate) enum Fate {
     DieAfter,
     /// The agent lives on; the call, and all it says to that store from then on, arrives late.
     Late,
+    /// It is made, and its answer lost; the next one is heard.
+    Lost,
+    /// It is made, and neither its answer nor any other of that store is heard for a while.
+    Deaf,
 }
 
 /// How a store treats the next request.
@@ -111,8 +119,22 @@ pub(crate) struct World {
     pub(crate) fuses: BTreeMap<usize, Fuse>,
     /// Links that a mishap has in its hands, so that two never meddle with one.
     pub(crate) busy: BTreeSet<(usize, Store)>,
-    /// Links that have just begun to be held, and for how many milliseconds they are.
-    pub(crate) late: Vec<(usize, Store, u64)>,
+    /// What has just begun at a link, and for how many milliseconds it lasts.
+    pub(crate) late: Vec<(u64, What)>,
+    /// What waits for whoever saves next.
+    pub(crate) traps: Vec<(Moment, Fate)>,
+    /// Where the next saves stand still, and for how long.
+    pub(crate) pauses: Vec<(Moment, u64)>,
+    /// Saves that stand still.
+    pub(crate) standing: usize,
+    /// What the bucket held and must hold.
+    pub(crate) shelf: Shelf,
+    /// Pages of an empty database.
+    pub(crate) pages: u64,
+    /// How often each machine's member was defragmented, and with how many writes.
+    pub(crate) defragmented: BTreeMap<usize, (u64, usize)>,
+    /// The doors of the agent that started last: for looks at the bucket from outside.
+    pub(crate) ports: Option<Ports>,
     /// Agents that end at the next step.
     pub(crate) dying: Vec<usize>,
     /// Of a hundred requests, so many meet trouble at this store.
@@ -142,6 +164,13 @@ impl World {
             fuses: BTreeMap::new(),
             busy: BTreeSet::new(),
             late: Vec::new(),
+            traps: Vec::new(),
+            pauses: Vec::new(),
+            standing: 0,
+            shelf: Shelf::default(),
+            pages: PAGES,
+            defragmented: BTreeMap::new(),
+            ports: None,
             dying: Vec::new(),
             trouble: BTreeMap::new(),
             decisions: BTreeMap::new(),
@@ -193,6 +222,9 @@ impl World {
         if decides {
             *self.decisions.entry(at).or_default() += 1;
         }
+        if let Some(fate) = self.sprung(at, does) {
+            return fate;
+        }
         let Some(fuse) = self.fuses.get_mut(&at) else { return Fate::Live };
         if fuse.decisions_only && !decides {
             return Fate::Live;
@@ -210,7 +242,7 @@ impl World {
             return Fate::Live;
         }
         self.say(&who, "what it says arrives late");
-        self.late.push((at, store, LATE));
+        self.late.push((LATE, What::Hold(at, store)));
         Fate::Late
     }
 
@@ -254,7 +286,7 @@ impl World {
             for at in (0..self.machines.len()).filter(|at| Some(*at) != leads) {
                 turmoil::hold(self.machines[at].name.as_str(), Store::Table.host());
                 self.busy.insert((at, Store::Table));
-                self.late.push((at, Store::Table, UNHEARD));
+                self.late.push((UNHEARD, What::Hold(at, Store::Table)));
             }
         }
     }
@@ -296,6 +328,20 @@ impl World {
         let done = etcd::propose(cluster, entry, &mut running);
         self.changed();
         done
+    }
+
+    /// How the file of machine `at` lies on its disk.
+    pub(crate) fn layout(&self, at: usize) -> Layout {
+        Layout { pages: self.pages, defragmented: self.defragmented.get(&at).copied() }
+    }
+
+    /// The file of machine `at` is written anew.
+    pub(crate) fn defragment(&mut self, at: usize) {
+        let Some(member) = &self.machines[at].volume.member else { return };
+        let written = member.keys().len();
+        let (times, kept) = self.defragmented.entry(at).or_default();
+        *times += 1;
+        *kept = written;
     }
 
     /// The member that leads the cluster of machine `at`, seen from there.
