@@ -21,6 +21,8 @@ pub enum Code {
     Refused = 12,
     /// Paused by an operator.
     Paused = 13,
+    /// `snapshot prune`: the store refused to delete some of what is no longer needed; the rest is gone.
+    Undeleted = 14,
     /// S3 or the lock table gave no answer, or forbade it.
     StoreUnreachable = 15,
     /// The stores do not honour conditional writes: automation is off.

@@ -2,7 +2,8 @@
 //!
 //! Comes in: everything that is listed, and everything that refers to it. Goes out: first the manifests of
 //! snapshots that go, then, by a second look, data that no manifest needs: killed at any point it leaves
-//! garbage, and never a snapshot without its data. Whatever can't be read or looked at ends it.
+//! garbage, and never a snapshot without its data. Whatever can't be read or looked at ends it. What the store
+//! refuses to delete (a policy, a legal hold) is named and stays, with all that it needs; the others go.
 
 use super::{
     Context,
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     driver::perform,
     exit::{Code, Problem},
-    local::snapshots::{Pruned, Verdict},
+    local::snapshots::{Pruned, Refused, Verdict},
     ports::object_store::StoreError,
     render,
 };
@@ -60,40 +61,81 @@ pub(super) async fn prune(context: &Context<'_>, what: &Prune) -> Result<(), Pro
     };
     let entries: Vec<Entry> = manifests.iter().map(entry).collect();
     let judged = retention::judge(&entries, now, &policy, &protected);
-    let dropped: BTreeSet<&str> =
-        judged.iter().filter(|judged| drops(judged)).map(|judged| judged.key.as_str()).collect();
-    if !dry_run {
-        for key in &dropped {
-            delete(&shelf, key).await?;
-        }
-    }
+    let dropped = judged.iter().filter(|judged| drops(judged)).map(|judged| judged.key.as_str());
+    let mut refused = Vec::new();
+    let gone = delete_all(&shelf, dropped.collect(), dry_run, &mut refused).await?;
     // what stays after that; LIST is not asked again, since it may be behind
-    let left: Vec<Entry> =
-        entries.iter().filter(|entry| !dropped.contains(entry.key.as_str())).cloned().collect();
+    let stays = |entry: &&Entry| !gone.contains(entry.key.as_str());
+    let left: Vec<Entry> = entries.iter().filter(stays).cloned().collect();
     let garbage = retention::garbage(&data, &left, &unreadable, &judged, &protected);
-    if !dry_run {
-        for key in &garbage {
-            delete(&shelf, key).await?;
-        }
-    }
-    let verdicts = judged.iter().map(|judged| Verdict::new(&judged.key, judged.verdict)).collect();
-    render::pruned(&Pruned::new(dry_run, verdicts, garbage), context.output);
-    Ok(())
+    let keys = garbage.iter().map(String::as_str).collect();
+    let garbage = delete_all(&shelf, keys, dry_run, &mut refused).await?;
+    let garbage = garbage.into_iter().map(ToOwned::to_owned).collect();
+    let verdict = |judged: &Judged| Verdict::new(&judged.key, judged.verdict, &refused);
+    let verdicts = judged.iter().map(verdict).collect();
+    let problem = undeleted(&refused);
+    render::pruned(&Pruned::new(dry_run, verdicts, garbage, refused), context.output);
+    problem.map_or(Ok(()), Err)
 }
 
 const fn drops(judged: &Judged) -> bool {
     matches!(judged.verdict, retention::Verdict::Drop)
 }
 
+/// Deletes objects, and answers with those that are gone; in a dry run with those that would be.
+async fn delete_all<'a>(
+    shelf: &Shelf,
+    keys: BTreeSet<&'a str>,
+    dry_run: bool,
+    refused: &mut Vec<Refused>,
+) -> Result<BTreeSet<&'a str>, Problem> {
+    if dry_run {
+        return Ok(keys);
+    }
+    let mut gone = BTreeSet::new();
+    for key in keys {
+        match delete(shelf, key).await? {
+            None => drop(gone.insert(key)),
+            Some(because) => refused.push(Refused { key: key.to_owned(), because }),
+        }
+    }
+    Ok(gone)
+}
+
 /// Deletes one object, unless anything was decided since it was judged: a restore that began meanwhile may
-/// refer to it.
-async fn delete(shelf: &Shelf, key: &str) -> Result<(), Problem> {
+/// refer to it. Answers with the reason if the store refused.
+async fn delete(shelf: &Shelf, key: &str) -> Result<Option<String>, Problem> {
     if shelf.was_decided().await? {
         let text = "something was decided while snapshots were being deleted; the rest is kept";
         return Err(Problem::new(Code::Refused, text).next("requorum status, and prune again"));
     }
     let full = shelf.hands.keys(&shelf.uid).under(key);
-    shelf.hands.ports.store.delete(&full).await.map_err(|error| unanswered(&error))
+    match shelf.hands.ports.store.delete(&full).await {
+        Ok(()) => Ok(None),
+        Err(error) => refusal(error).map(Some).map_err(|error| unanswered(&error)),
+    }
+}
+
+/// Whether the store said no to this one object: others may still go. Everything else ends the pruning.
+fn refusal(error: StoreError) -> Result<String, StoreError> {
+    match error {
+        StoreError::Forbidden(why) | StoreError::Bad(why) => Ok(why),
+        StoreError::Unavailable(_)
+        | StoreError::Missing(_)
+        | StoreError::Source(_)
+        | StoreError::Local(_)
+        | StoreError::NoSpace(_) => Err(error),
+    }
+}
+
+/// What is said in the end if anything was refused.
+fn undeleted(refused: &[Refused]) -> Option<Problem> {
+    let first = refused.first()?;
+    let number = refused.len();
+    let text = format!("{number} of the objects that are no longer needed could not be deleted");
+    let next = "let this role delete below the prefix (s3:DeleteObject), or release what holds them; \
+                then requorum snapshot prune";
+    Some(Problem::new(Code::Undeleted, text).because(&first.because).next(next))
 }
 
 fn unanswered(error: &StoreError) -> Problem {
@@ -175,4 +217,19 @@ async fn protected(shelf: &Shelf, manifests: &[Manifest]) -> Result<Protected, P
     let newest = newest.max_by_key(|manifest| manifest.revision);
     let chain = newest.map(|newest| newest.needs.first().unwrap_or(&newest.data).clone());
     Ok(Protected { inc: ctrl.inc, keys, chain })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_lets_the_others_go_on() {
+        let text = String::from("no");
+        assert_eq!(refusal(StoreError::Forbidden(text.clone())), Ok(text.clone()));
+        assert_eq!(refusal(StoreError::Bad(text.clone())), Ok(text.clone()));
+        let unknown = StoreError::Unavailable(text);
+        assert_eq!(refusal(unknown.clone()), Err(unknown));
+        assert_eq!(undeleted(&[]), None);
+    }
 }

@@ -159,6 +159,17 @@ pub struct Pruned {
     pub snapshots: Vec<Verdict>,
     /// Data that no snapshot needed.
     pub garbage: Vec<String>,
+    /// What should be deleted, and the store refused to: it stays.
+    pub refused: Vec<Refused>,
+}
+
+/// An object that the store refused to delete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// Its key.
+    pub key: String,
+    /// What the store said.
+    pub because: String,
 }
 
 /// What became of one snapshot.
@@ -173,11 +184,14 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// What retention said.
-    pub fn new(key: &str, verdict: retention::Verdict) -> Self {
+    /// What retention said, and what the store did not do.
+    pub fn new(key: &str, verdict: retention::Verdict, refused: &[Refused]) -> Self {
+        let is_refused = refused.iter().any(|refused| refused.key == key);
         let because = match verdict {
             retention::Verdict::Keep(why) => Some(why.reason()),
-            retention::Verdict::Drop => None,
+            retention::Verdict::Drop => {
+                is_refused.then_some("it is no longer needed, and the store refuses to delete it")
+            }
         };
         Self { key: key.to_owned(), kept: because.is_some(), because }
     }
@@ -185,7 +199,12 @@ impl Verdict {
 
 impl Pruned {
     /// What was done, or would be.
-    pub fn new(dry_run: bool, snapshots: Vec<Verdict>, garbage: Vec<String>) -> Self {
-        Self { schema: "requorum.pruned/1", dry_run, snapshots, garbage }
+    pub fn new(
+        dry_run: bool,
+        snapshots: Vec<Verdict>,
+        garbage: Vec<String>,
+        refused: Vec<Refused>,
+    ) -> Self {
+        Self { schema: "requorum.pruned/1", dry_run, snapshots, garbage, refused }
     }
 }

@@ -108,6 +108,9 @@ pub fn pruned_text(pruned: &Pruned) -> String {
     for key in &pruned.garbage {
         let _ = write!(text, "\n  data that no snapshot needs, {gone}: {key}");
     }
+    for refused in &pruned.refused {
+        let _ = write!(text, "\n  could not be deleted: {}: {}", refused.key, refused.because);
+    }
     let all = pruned.snapshots.len();
     let _ = write!(text, "\n\n{kept} kept, {} {gone}", all - kept);
     text
