@@ -5,6 +5,7 @@
 //! Unknown `REQUORUM_*` names are refused with the nearest one offered, so that a typing error
 //! can't silently switch a guard off.
 
+mod encryption;
 pub mod env_file;
 pub mod flags;
 mod sources;
@@ -13,7 +14,10 @@ pub(crate) mod snapshots;
 
 pub use sources::{ENV_FILE, environment};
 
-use crate::exit::{Code, Problem};
+use crate::{
+    adapters::s3_encryption::Encryption,
+    exit::{Code, Problem},
+};
 use protocol::{
     cluster::{Instance, Seat, Slot},
     coordinator::{Mode, Threshold},
@@ -38,6 +42,8 @@ pub struct Settings {
     pub bucket: String,
     /// Prefix in it, without slashes at its ends.
     pub prefix: String,
+    /// `REQUORUM_S3_SSE` and `REQUORUM_S3_SSE_KMS_KEY_ID`; default: the bucket's own.
+    pub encryption: Encryption,
     /// `REQUORUM_TABLE`, default `requorum`.
     pub table: String,
     /// `REQUORUM_STATE_DIR`, default `/var/lib/requorum`, on the root disk.
@@ -94,6 +100,7 @@ pub fn settle(env: &Environment) -> Result<Settings, Problem> {
         listen_client_urls: optional("ETCD_LISTEN_CLIENT_URLS", &listen(&seat.client_url)),
         bucket,
         prefix,
+        encryption: encryption::encryption(env)?,
         table: optional("REQUORUM_TABLE", "requorum"),
         etcd_dir: etcd_dir(env)?,
         etcd_args: optional("REQUORUM_ETCD_ARGS", "")

@@ -91,7 +91,9 @@ impl Doors for RealDoors {
             })?;
         Ok(Ports {
             clock: Arc::new(BootClock),
-            store: Arc::new(S3Store::new(s3, &settings.bucket)),
+            store: Arc::new(
+                S3Store::new(s3, &settings.bucket).encrypting(settings.encryption.clone()),
+            ),
             registry: Arc::new(DynamoTable::new(dynamodb, &settings.table)),
             etcd: self.etcd.clone(),
             service: Arc::new(Exec::new(exec(settings))),

@@ -9,10 +9,12 @@ use super::{
     aws_errors::{meaning, status_and_code},
     local_file::Landing,
     retrying::{Try, decided},
-    s3_multipart::{Completed, PART, Target, bulk, fill},
+    s3_copies::Source,
+    s3_encryption::Encryption,
+    s3_multipart::{Completed, If, PART, Target, bulk, fill},
 };
 use crate::ports::{
-    object_store::{Moved, Object, ObjectStore, Put, StoreError, Stored, Tail},
+    object_store::{Moved, Object, ObjectStore, Put, StoreError, Stored, Tail, Version},
     pieces::Pieces,
 };
 use async_trait::async_trait;
@@ -27,27 +29,25 @@ use tokio::time::timeout;
 
 /// Largest object that `get` takes into memory (the port's bound).
 const SMALL_MAX: u64 = 16 << 20;
-/// Largest object that one `CopyObject` copies (S3 limit).
-const COPY_MAX: u64 = 5 << 30;
 
 /// One bucket.
 #[derive(Clone, Debug)]
 pub struct S3Store {
     client: Client,
     bucket: String,
-}
-
-/// What a conditional write demands.
-#[derive(Clone, Copy, Debug)]
-enum If<'a> {
-    Absent,
-    Match(&'a str),
+    encryption: Encryption,
 }
 
 impl S3Store {
     /// The bucket `bucket`, which must exist by the first call.
     pub fn new(client: Client, bucket: impl Into<String>) -> Self {
-        Self { client, bucket: bucket.into() }
+        Self { client, bucket: bucket.into(), encryption: Encryption::OfBucket }
+    }
+
+    /// The same bucket, in which all that is written shall be encrypted so.
+    #[must_use]
+    pub fn encrypting(self, encryption: Encryption) -> Self {
+        Self { encryption, ..self }
     }
 
     fn doing(&self, what: &str, key: &str) -> String {
@@ -55,7 +55,8 @@ impl S3Store {
     }
 
     fn target<'a>(&'a self, key: &'a str) -> Target<'a> {
-        Target { client: &self.client, bucket: &self.bucket, key }
+        let encryption = &self.encryption;
+        Target { client: &self.client, bucket: &self.bucket, key, encryption }
     }
 
     /// Opens an object for reading; `None`: the store says that there is none.
@@ -81,10 +82,11 @@ impl S3Store {
         let doing = self.doing("writing", key);
         let body = ByteStream::from(bytes.to_vec());
         let call = self.client.put_object().bucket(&self.bucket).key(key).body(body);
-        let call = match only {
-            If::Absent => call.if_none_match("*"),
-            If::Match(etag) => call.if_match(etag),
-        };
+        let call = call
+            .set_if_none_match(only.none_match())
+            .set_if_match(only.matches().map(ToOwned::to_owned))
+            .set_server_side_encryption(self.encryption.algorithm())
+            .set_ssekms_key_id(self.encryption.key());
         let large = bytes.len() as u64 > SMALL_MAX / 16;
         let call = if large { call.customize().config_override(bulk()) } else { call.customize() };
         let error = match call.send().await {
@@ -188,7 +190,7 @@ impl ObjectStore for S3Store {
             self.target(key).upload(head, pieces).await?
         } else {
             match self.put_if_absent(key, head).await? {
-                Put::Done { .. } => Completed::Done,
+                Put::Done { etag } => Completed::Done { etag },
                 Put::Conflict => Completed::Conflict,
             }
         };
@@ -199,25 +201,26 @@ impl ObjectStore for S3Store {
         Ok(moved)
     }
 
-    async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError> {
-        let doing = format!("{} from {from}", self.doing("copying to", to));
-        let absent = || StoreError::Bad(format!("{doing}: there is no object at {from}"));
-        let head = self.client.head_object().bucket(&self.bucket).key(from).send().await;
-        let size = match head {
+    async fn copy(&self, from: &Version, to: &str, over: Option<&str>) -> Result<Put, StoreError> {
+        let doing = format!("{} from {}", self.doing("copying to", to), from.key);
+        let absent = || StoreError::Bad(format!("{doing}: there is no object at {}", from.key));
+        let head = self.client.head_object().bucket(&self.bucket).key(&from.key);
+        let size = match head.if_match(&from.etag).send().await {
             Ok(head) => head.content_length().and_then(|size| u64::try_from(size).ok()),
             Err(error) if is_no_such_key(&error) => return Err(absent()),
+            Err(error) if status_and_code(&error).0 == 412 => {
+                let text = format!("{doing}: it was replaced meanwhile; copy again");
+                return Err(StoreError::Unavailable(text));
+            }
             Err(error) => return Err(meaning(&error, &doing)),
         };
-        let source = format!("{}/{}", self.bucket, percent_encoded(from));
-        if let Some(size) = size.filter(|size| *size > COPY_MAX) {
-            return self.target(to).copy(&source, size).await;
+        let size = size.ok_or_else(|| StoreError::Bad(format!("{doing}: no size was told")))?;
+        let only = over.map_or(If::Absent, If::Match);
+        if size == 0 {
+            return self.put(to, Vec::new(), only).await; // no byte, no range to copy
         }
-        let call = self.client.copy_object().bucket(&self.bucket).key(to).copy_source(source);
-        match call.customize().config_override(bulk()).send().await {
-            Ok(_) => Ok(()),
-            Err(error) if is_no_such_key(&error) => Err(absent()),
-            Err(error) => Err(meaning(&error, &doing)),
-        }
+        let source = Source::new(&self.bucket, &from.key, &from.etag, 0..size);
+        self.target(to).copy(&source, only).await
     }
 
     async fn download(&self, key: &str, file: &Path) -> Result<Option<Moved>, StoreError> {
@@ -333,27 +336,4 @@ async fn collect(mut body: ByteStream, doing: &str) -> Result<Vec<u8>, StoreErro
 /// have no body and so no code of their own.
 fn is_no_such_key<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     matches!(status_and_code(error), (404, "NoSuchKey" | "NotFound" | ""))
-}
-
-/// A key as `x-amz-copy-source` wants it (RFC 3986: all but unreserved characters and slashes).
-fn percent_encoded(key: &str) -> String {
-    let mut encoded = String::with_capacity(key.len());
-    for byte in key.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_encoded_for_the_copy_header() {
-        assert_eq!(percent_encoded("a/b c+ü~1"), "a/b%20c%2B%C3%BC~1");
-    }
 }

@@ -1,21 +1,25 @@
-//! **s3_multipart** — objects made of parts: uploads above 8 MiB, copies above 5 GiB.
+//! **s3_multipart** — objects made of parts: uploads above 8 MiB, and copies ([`s3_copies`](super::s3_copies)).
 //!
 //! Comes in: a client, where the object shall be, and a source of parts. Goes out: the finished
-//! object, or an error and no parts left behind. Which of racing uploads to a key wins is decided
-//! by `If-None-Match: *` when they are completed.
+//! object, or an error and no parts left behind. Which of racing writes to a key wins is decided
+//! by the condition under which they are completed.
+//!
+//! The SDK sends the CRC32 of each part along (Object Lock wants one). An upload must name that algorithm
+//! when it begins: S3 refuses a part with another one, and a part with one where none was named.
 
 use super::{
     aws,
     aws_errors::{meaning, status_and_code},
+    s3_encryption::Encryption,
 };
 use crate::ports::{object_store::StoreError, pieces::Pieces};
 use aws_sdk_s3::{
     Client,
     config::Builder,
     primitives::ByteStream,
-    types::{CompletedMultipartUpload, CompletedPart},
+    types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart},
 };
-use std::{future::Future, ops::Range};
+use std::future::Future;
 use tokio::task::{JoinError, JoinSet};
 
 /// Bytes of a part (S3 wants at least 5 MiB but for the last). All but the last are equal, as some stores
@@ -24,17 +28,43 @@ pub(super) const PART: usize = 8 << 20;
 /// Parts on their way at once, up or down; one more is being filled. One connection seldom carries more than
 /// 100 MB/s (etcd.md 2.1); all in all below 50 MB are held, whatever the size of the object.
 pub(super) const IN_FLIGHT: usize = 4;
-/// Most parts of a copy (S3 limit).
-const PARTS_MAX: u64 = 10_000;
-/// Bytes of a part that the server itself copies (S3: at most 5 GiB).
-const COPIED_PART: u64 = 1 << 30;
+
+/// What a conditional write demands.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum If<'a> {
+    /// Nothing is there.
+    Absent,
+    /// This version is there.
+    Match(&'a str),
+}
+
+impl<'a> If<'a> {
+    /// As `If-None-Match` takes it.
+    pub(super) fn none_match(self) -> Option<String> {
+        match self {
+            Self::Absent => Some("*".to_owned()),
+            Self::Match(_) => None,
+        }
+    }
+
+    /// As `If-Match` takes it.
+    pub(super) fn matches(self) -> Option<&'a str> {
+        match self {
+            Self::Absent => None,
+            Self::Match(etag) => Some(etag),
+        }
+    }
+}
 
 /// How a conditional completion ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Completed {
     /// The object is there.
-    Done,
-    /// The store says that an object was there already, or that the upload is over: both also
+    Done {
+        /// Its version.
+        etag: String,
+    },
+    /// The store says that something else is there, or that the upload is over: both also
     /// happen when the answer to an earlier try was lost.
     Conflict,
 }
@@ -48,6 +78,8 @@ pub struct Target<'a> {
     pub bucket: &'a str,
     /// The key.
     pub key: &'a str,
+    /// How it shall be encrypted.
+    pub encryption: &'a Encryption,
 }
 
 /// Settings of a call that moves much.
@@ -62,7 +94,7 @@ impl Target<'_> {
 
     /// Uploads what came and what comes, part by part. It is completed only when all has come and is
     /// whole.
-    pub async fn upload(
+    pub(super) async fn upload(
         &self,
         head: Vec<u8>,
         pieces: &mut dyn Pieces,
@@ -70,38 +102,21 @@ impl Target<'_> {
         let id = self.begin().await?;
         let uploaded = async {
             let parts = self.send_parts(&id, head, pieces).await?;
-            self.complete(&id, parts, true).await
+            self.complete(&id, parts, If::Absent).await
         }
         .await;
-        if uploaded != Ok(Completed::Done) {
+        if !matches!(uploaded, Ok(Completed::Done { .. })) {
             self.abort(&id).await;
         }
         uploaded
     }
 
-    /// Copies `size` bytes of the object at `source` (as `CopySource` names it), replacing
-    /// whatever is at the target.
-    pub async fn copy(&self, source: &str, size: u64) -> Result<(), StoreError> {
-        let id = self.begin().await?;
-        let copied = async {
-            let parts = self.copy_parts(&id, source, size).await?;
-            self.complete(&id, parts, false).await
-        }
-        .await;
-        if copied != Ok(Completed::Done) {
-            self.abort(&id).await;
-        }
-        match copied? {
-            Completed::Done => Ok(()),
-            Completed::Conflict => Err(StoreError::Unavailable(format!(
-                "{}: the store says that the upload is over; copy again",
-                self.doing("copying to")
-            ))),
-        }
-    }
-
-    async fn begin(&self) -> Result<String, StoreError> {
+    pub(super) async fn begin(&self) -> Result<String, StoreError> {
         let call = self.client.create_multipart_upload().bucket(self.bucket).key(self.key);
+        let call = call
+            .checksum_algorithm(ChecksumAlgorithm::Crc32)
+            .set_server_side_encryption(self.encryption.algorithm())
+            .set_ssekms_key_id(self.encryption.key());
         let doing = self.doing("beginning the upload to");
         let answer = call.send().await.map_err(|error| meaning(&error, &doing))?;
         let id = answer.upload_id.filter(|id| !id.is_empty());
@@ -162,39 +177,11 @@ impl Target<'_> {
         }
     }
 
-    async fn copy_parts(
-        &self,
-        id: &str,
-        source: &str,
-        size: u64,
-    ) -> Result<Vec<CompletedPart>, StoreError> {
-        let mut parts = Vec::new();
-        for Range { start, end } in ranges(size) {
-            let number = part_number(parts.len());
-            let call = self
-                .client
-                .upload_part_copy()
-                .bucket(self.bucket)
-                .key(self.key)
-                .upload_id(id)
-                .part_number(number)
-                .copy_source(source)
-                .copy_source_range(format!("bytes={start}-{}", end - 1));
-            let answer = call.customize().config_override(bulk()).send().await;
-            let doing = self.doing(&format!("copying part {number} of"));
-            let answer = answer.map_err(|error| meaning(&error, &doing))?;
-            let copied = answer.copy_part_result;
-            let part = CompletedPart::builder().part_number(number);
-            parts.push(part.set_e_tag(copied.and_then(|copied| copied.e_tag)).build());
-        }
-        Ok(parts)
-    }
-
-    async fn complete(
+    pub(super) async fn complete(
         &self,
         id: &str,
         parts: Vec<CompletedPart>,
-        only_if_absent: bool,
+        only: If<'_>,
     ) -> Result<Completed, StoreError> {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let call = self
@@ -204,19 +191,27 @@ impl Target<'_> {
             .key(self.key)
             .upload_id(id)
             .multipart_upload(parts)
-            .set_if_none_match(only_if_absent.then(|| "*".to_owned()));
-        let Err(error) = call.customize().config_override(bulk()).send().await else {
-            return Ok(Completed::Done);
+            .set_if_none_match(only.none_match())
+            .set_if_match(only.matches().map(ToOwned::to_owned));
+        let doing = self.doing("completing the upload to");
+        let error = match call.customize().config_override(bulk()).send().await {
+            Ok(answer) => {
+                let etag = answer.e_tag;
+                let etag = etag.ok_or_else(|| StoreError::Bad(format!("{doing}: no ETag")))?;
+                return Ok(Completed::Done { etag });
+            }
+            Err(error) => error,
         };
         match status_and_code(&error) {
-            (412, _) | (404, "NoSuchUpload") => Ok(Completed::Conflict),
-            _ => Err(meaning(&error, &self.doing("completing the upload to"))),
+            // no such key: what If-Match names is not there at all; 409: another write came between
+            (409 | 412, _) | (404, "NoSuchUpload" | "NoSuchKey") => Ok(Completed::Conflict),
+            _ => Err(meaning(&error, &doing)),
         }
     }
 
     /// Aborts whatever was not completed. That the abort itself failed is told and not an error: a
     /// lifecycle rule of the bucket ends what is left (deploy's stack has one).
-    async fn abort(&self, id: &str) {
+    pub(super) async fn abort(&self, id: &str) {
         let call = self.client.abort_multipart_upload().bucket(self.bucket).key(self.key);
         if let Err(error) = call.upload_id(id).send().await
             && status_and_code(&error).1 != "NoSuchUpload"
@@ -239,7 +234,7 @@ pub async fn fill(part: &mut Vec<u8>, pieces: &mut dyn Pieces) -> Result<bool, S
 
 /// What became of a part, if one was on its way. Nobody aborts these tasks, so one that did not
 /// end has panicked.
-fn sent(
+pub(super) fn sent(
     joined: Option<Result<Result<CompletedPart, StoreError>, JoinError>>,
 ) -> Option<Result<CompletedPart, StoreError>> {
     let gone =
@@ -248,33 +243,6 @@ fn sent(
 }
 
 /// The number of the part after `done` others; S3 counts from 1.
-fn part_number(done: usize) -> i32 {
+pub(super) fn part_number(done: usize) -> i32 {
     i32::try_from(done).unwrap_or(i32::MAX).saturating_add(1)
-}
-
-/// Cuts `size` bytes into parts.
-fn ranges(size: u64) -> impl Iterator<Item = Range<u64>> {
-    let per_part = COPIED_PART.max(size.div_ceil(PARTS_MAX));
-    let starts = std::iter::successors(Some(0), move |start| Some(start + per_part));
-    starts
-        .take_while(move |start| *start < size)
-        .map(move |start| start..size.min(start + per_part))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_cover_the_object_once() {
-        for size in [0, 1, COPIED_PART, COPIED_PART + 1, 5 * COPIED_PART] {
-            let mut at = 0;
-            for part in ranges(size) {
-                assert_eq!(part.start, at);
-                assert!(part.end > part.start && part.end - part.start <= COPIED_PART);
-                at = part.end;
-            }
-            assert_eq!(at, size);
-        }
-    }
 }

@@ -7,7 +7,7 @@ use super::Environment;
 use crate::exit::{Code, Problem};
 
 /// Names of ours. A name that is not here is an error.
-const OURS: [&str; 18] = [
+const OURS: [&str; 20] = [
     "REQUORUM_CLIENT_URLS",
     "REQUORUM_ENV_FILE",
     "REQUORUM_ETCD_ARGS",
@@ -18,6 +18,8 @@ const OURS: [&str; 18] = [
     "REQUORUM_MAX_LOSS",
     "REQUORUM_MIN_MEMBERS",
     "REQUORUM_MODE",
+    "REQUORUM_S3_SSE",
+    "REQUORUM_S3_SSE_KMS_KEY_ID",
     "REQUORUM_SNAPSHOT_EXPORT_INTERVAL",
     "REQUORUM_SNAPSHOT_FORMAT",
     "REQUORUM_SNAPSHOT_INTERVAL",

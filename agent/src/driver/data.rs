@@ -156,7 +156,7 @@ impl Hands {
 
     /// The snapshot is in the bucket, whatever becomes of its copy; who asked for the copy is told.
     async fn exported(&self, uid: &str, data: &str, saved: &Manifest) -> Result<(), Failure> {
-        let Err(failure) = self.export(uid, data).await else { return Ok(()) };
+        let Err(failure) = self.export(uid, data, &saved.key()).await else { return Ok(()) };
         let text = format!(
             "the snapshot {} is in the bucket, but snapshot.db could not be renewed: {}",
             saved.key(),

@@ -15,7 +15,7 @@ mod chain;
 mod kept;
 mod content;
 mod differences;
-mod exported;
+pub mod exported;
 mod rehearsing;
 pub mod run;
 pub mod performer;
@@ -100,6 +100,8 @@ pub(crate) struct Hands {
     pub(crate) chain: Arc<Mutex<Option<chain::Extended>>>,
     /// The snapshot that was proven last.
     pub(crate) kept: kept::Kept,
+    /// The store was asked whether it judges what copies demand.
+    pub(crate) copies_asked: Arc<Mutex<bool>>,
     /// The check of my own member that was asked for last.
     pub(crate) check: Arc<Mutex<Option<Checking>>>,
 }
@@ -123,6 +125,7 @@ impl Hands {
             read_before: Arc::default(),
             chain: Arc::default(),
             kept: kept::Kept::default(),
+            copies_asked: Arc::default(),
             check: Arc::default(),
         }
     }

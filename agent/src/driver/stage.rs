@@ -8,7 +8,7 @@ mod unasked;
 use super::{Hands, Ports, Site};
 use crate::ports::{
     etcd::{Door, Etcd, EtcdError, Snapshot, Streamed},
-    object_store::{Moved, Object, ObjectStore, Put, StoreError, Stored, Tail},
+    object_store::{Moved, Object, ObjectStore, Put, StoreError, Stored, Tail, Version},
     pieces::Pieces,
 };
 use async_trait::async_trait;
@@ -201,13 +201,18 @@ impl ObjectStore for Stage {
         Ok(pieces.moved())
     }
 
-    async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError> {
+    async fn copy(&self, from: &Version, to: &str, over: Option<&str>) -> Result<Put, StoreError> {
         if self.meets(Fault::Copy) {
             return Err(refused());
         }
-        let bytes = self.state().objects.get(from).cloned().ok_or_else(refused)?;
+        let there = self.state().objects.get(to).map(|bytes| Digest::of(bytes).to_string());
+        if there.as_deref() != over {
+            return Ok(Put::Conflict);
+        }
+        let bytes = self.state().objects.get(&from.key).cloned().ok_or_else(refused)?;
+        let etag = Digest::of(&bytes).to_string();
         self.put(to.to_owned(), bytes);
-        Ok(())
+        Ok(Put::Done { etag })
     }
 
     async fn download(&self, key: &str, file: &Path) -> Result<Option<Moved>, StoreError> {

@@ -19,7 +19,16 @@ pub struct Object {
     pub etag: String,
 }
 
-/// What became of a conditional put.
+/// One version of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The object's key.
+    pub key: String,
+    /// Which version.
+    pub etag: String,
+}
+
+/// What became of a conditional write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Put {
     /// It is stored, under this version.
@@ -100,9 +109,9 @@ pub trait ObjectStore: Send + Sync {
     /// Stores what comes, of any size, under a fresh key (multipart above 8 MiB). The object appears
     /// only when all has come and is whole; no parts are left behind when it fails.
     async fn upload(&self, key: &str, pieces: &mut dyn Pieces) -> Result<Moved, StoreError>;
-    /// Copies an object inside the bucket over whatever is at `to`, on the server (S3 CopyObject,
-    /// or UploadPartCopy above 5 GiB).
-    async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError>;
+    /// Copies a version inside the bucket, of any size, on the server, if what is at `to` is the version
+    /// `over`, or nothing. After a lost answer it may say `Conflict` of its own copy: look again.
+    async fn copy(&self, from: &Version, to: &str, over: Option<&str>) -> Result<Put, StoreError>;
     /// Downloads an object of any size into a new file; `None`: there is none. Hashes in flight.
     async fn download(&self, key: &str, file: &Path) -> Result<Option<Moved>, StoreError>;
     /// Reads the last bytes of an object of any size, at most `most` of them; `None`: there is none.

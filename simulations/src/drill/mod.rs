@@ -6,6 +6,7 @@
 pub mod relay;
 pub mod object_files;
 pub mod object_store;
+mod object_uploads;
 pub mod object_server;
 pub mod table_server;
 pub mod trouble;

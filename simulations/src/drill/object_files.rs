@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
+use s3s::crypto::{Checksum as _, Crc32};
 use std::{
     io,
     ops::Range,
@@ -40,6 +41,8 @@ pub struct Files {
 pub struct Piece {
     /// How many.
     pub size: u64,
+    /// CRC32 of them.
+    pub crc32: [u8; 4],
     place: Place,
 }
 
@@ -79,11 +82,13 @@ impl Files {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let mut crc32 = Crc32::new();
         let mut small = Vec::new();
         let mut large: Option<(BufWriter<File>, Arc<OwnFile>)> = None;
         let mut size = 0;
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(io::Error::other)?;
+            crc32.update(&chunk);
             size += chunk.len() as u64;
             if let Some((file, _)) = &mut large {
                 file.write_all(&chunk).await?;
@@ -105,7 +110,7 @@ impl Files {
                 Place::File(own)
             }
         };
-        Ok(Piece { size, place })
+        Ok(Piece { size, crc32: crc32.finalize(), place })
     }
 
     async fn new_file(&self) -> io::Result<(File, Arc<OwnFile>)> {

@@ -7,7 +7,7 @@
 
 use super::{
     object_files::{Files, Piece, read},
-    object_store::{Conditions, Listing, Named, Store, Stored, strong},
+    object_store::{Conditions, Encryption, Listing, Store, Stored, strong},
     relay::Relay,
 };
 use async_trait::async_trait;
@@ -85,6 +85,16 @@ impl ObjectServer {
         self.store.create_bucket(bucket);
     }
 
+    /// Refuses from now on to delete objects whose keys end so, as a policy does.
+    pub fn hold(&self, bucket: &str, end: &str) {
+        self.store.hold(bucket, end);
+    }
+
+    /// How many parts were copied by the server.
+    pub fn copies(&self) -> u64 {
+        self.store.copies()
+    }
+
     /// Keys of the uploads in progress.
     pub fn uploads(&self, bucket: &str) -> Vec<String> {
         self.store.uploads(bucket).into_iter().map(|(_, key)| key).collect()
@@ -131,13 +141,13 @@ async fn serve(listener: TcpListener, service: S3Service) {
 }
 
 /// Between the protocol and the store.
-struct Front {
-    store: Arc<Store>,
-    files: Files,
+pub(super) struct Front {
+    pub(super) store: Arc<Store>,
+    pub(super) files: Files,
 }
 
 impl Front {
-    async fn receive(
+    pub(super) async fn receive(
         &self,
         body: Option<StreamingBlob>,
         announced: Option<i64>,
@@ -175,7 +185,9 @@ impl S3 for Front {
         let input = req.input;
         let only = Conditions { if_match: input.if_match, if_none_match: input.if_none_match };
         let piece = self.receive(input.body, input.content_length).await?;
-        let stored = self.store.put(&input.bucket, &input.key, Arc::new([piece]), &only)?;
+        let under = Encryption::new(input.server_side_encryption, input.ssekms_key_id);
+        let at = (input.bucket.as_str(), input.key.as_str());
+        let stored = self.store.put(at, Arc::new([piece]), &only, under)?;
         let e_tag = Some(strong(&stored.etag));
         Ok(S3Response::new(PutObjectOutput { e_tag, ..Default::default() }))
     }
@@ -212,6 +224,8 @@ impl S3 for Front {
             accept_ranges: Some("bytes".to_owned()),
             e_tag: Some(strong(&stored.etag)),
             last_modified: Some(stored.modified.into()),
+            server_side_encryption: stored.encryption.algorithm,
+            ssekms_key_id: stored.encryption.key,
             ..Default::default()
         };
         Ok(S3Response::new(output))
@@ -260,7 +274,8 @@ impl S3 for Front {
         let CopySource::Bucket { bucket, key, .. } = &input.copy_source else {
             return Err(s3_error!(NotImplemented, "copies are made inside this server only"));
         };
-        let stored = self.store.copy((bucket, key), (&input.bucket, &input.key))?;
+        let under = Encryption::new(input.server_side_encryption, input.ssekms_key_id);
+        let stored = self.store.copy((bucket, key), (&input.bucket, &input.key), under)?;
         let result = CopyObjectResult {
             e_tag: Some(strong(&stored.etag)),
             last_modified: Some(stored.modified.into()),
@@ -279,42 +294,25 @@ impl S3 for Front {
         &self,
         req: S3Request<CreateMultipartUploadInput>,
     ) -> Answer<CreateMultipartUploadOutput> {
-        let upload_id = Some(self.store.begin(&req.input.bucket, &req.input.key)?);
-        let (bucket, key) = (Some(req.input.bucket), Some(req.input.key));
-        let output = CreateMultipartUploadOutput { bucket, key, upload_id, ..Default::default() };
-        Ok(S3Response::new(output))
+        self.begin_upload(req.input).map(S3Response::new)
     }
 
     async fn upload_part(&self, req: S3Request<UploadPartInput>) -> Answer<UploadPartOutput> {
-        let input = req.input;
-        let piece = self.receive(input.body, input.content_length).await?;
-        let etag = self.store.add_part(&input.upload_id, input.part_number, piece)?;
-        let e_tag = Some(strong(&etag));
-        Ok(S3Response::new(UploadPartOutput { e_tag, ..Default::default() }))
+        self.take_part(req.input).await.map(S3Response::new)
+    }
+
+    async fn upload_part_copy(
+        &self,
+        req: S3Request<UploadPartCopyInput>,
+    ) -> Answer<UploadPartCopyOutput> {
+        self.copy_part(req.input).await.map(S3Response::new)
     }
 
     async fn complete_multipart_upload(
         &self,
         req: S3Request<CompleteMultipartUploadInput>,
     ) -> Answer<CompleteMultipartUploadOutput> {
-        let input = req.input;
-        let parts = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
-        let named: Vec<_> = parts
-            .into_iter()
-            .map(|part| Named {
-                number: part.part_number.unwrap_or_default(),
-                etag: part.e_tag.map(ETag::into_value),
-            })
-            .collect();
-        let only = Conditions { if_match: input.if_match, if_none_match: input.if_none_match };
-        let stored = self.store.complete(&input.upload_id, &named, &only)?;
-        let output = CompleteMultipartUploadOutput {
-            bucket: Some(input.bucket),
-            key: Some(input.key),
-            e_tag: Some(strong(&stored.etag)),
-            ..Default::default()
-        };
-        Ok(S3Response::new(output))
+        self.complete_upload(req.input).map(S3Response::new)
     }
 
     async fn abort_multipart_upload(
@@ -329,21 +327,12 @@ impl S3 for Front {
         &self,
         req: S3Request<ListMultipartUploadsInput>,
     ) -> Answer<ListMultipartUploadsOutput> {
-        let uploads = self.store.uploads(&req.input.bucket).into_iter().map(|(id, key)| {
-            MultipartUpload { upload_id: Some(id), key: Some(key), ..Default::default() }
-        });
-        let output = ListMultipartUploadsOutput {
-            uploads: Some(uploads.collect()),
-            bucket: Some(req.input.bucket),
-            is_truncated: Some(false),
-            ..Default::default()
-        };
-        Ok(S3Response::new(output))
+        Ok(S3Response::new(self.uploads_in(req.input.bucket)))
     }
 }
 
 /// The conditions of a read: If-Match else 412, If-None-Match else 304.
-fn may_read(
+pub(super) fn may_read(
     stored: &Stored,
     if_match: Option<&ETagCondition>,
     if_none_match: Option<&ETagCondition>,

@@ -7,11 +7,11 @@
 use super::object_files::Piece;
 use s3s::{
     S3Error, S3Result,
-    dto::{ETag, ETagCondition},
+    dto::{ChecksumAlgorithm, ETag, ETagCondition, ServerSideEncryption},
     s3_error,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
@@ -31,6 +31,24 @@ pub struct Stored {
     pub etag: String,
     /// When it was put there.
     pub modified: SystemTime,
+    /// What was said of its encryption.
+    pub encryption: Encryption,
+}
+
+/// What a write says of encryption. Nothing is encrypted here; it is told again.
+#[derive(Clone, Debug, Default)]
+pub struct Encryption {
+    /// The algorithm.
+    pub algorithm: Option<ServerSideEncryption>,
+    /// The key's id.
+    pub key: Option<String>,
+}
+
+impl Encryption {
+    /// As it was said.
+    pub fn new(algorithm: Option<ServerSideEncryption>, key: Option<String>) -> Self {
+        Self { algorithm, key }
+    }
 }
 
 /// What a write demands of what is there.
@@ -49,6 +67,8 @@ pub struct Named {
     pub number: i32,
     /// Its version as told by the client, if it did.
     pub etag: Option<String>,
+    /// It came with a checksum.
+    pub has_checksum: bool,
 }
 
 /// One page of a listing.
@@ -79,6 +99,8 @@ pub struct Listing<'a> {
 struct State {
     buckets: BTreeMap<String, BTreeMap<String, Stored>>,
     uploads: BTreeMap<String, Upload>,
+    held: BTreeSet<(String, String)>,
+    copies: u64,
     next_upload: u64,
     /// Of objects and parts: S3 promises no more than that another content has another one.
     last_version: u64,
@@ -88,6 +110,8 @@ struct State {
 struct Upload {
     bucket: String,
     key: String,
+    checksum: Option<ChecksumAlgorithm>,
+    encryption: Encryption,
     parts: BTreeMap<i32, Part>,
 }
 
@@ -124,29 +148,46 @@ impl Store {
     /// Puts an object there if the conditions hold; answers with its version.
     pub fn put(
         &self,
-        bucket: &str,
-        key: &str,
+        at: (&str, &str),
         pieces: Arc<[Piece]>,
         only: &Conditions,
+        under: Encryption,
     ) -> S3Result<Stored> {
-        self.state().put(bucket, key, pieces, only)
+        self.state().put(at, pieces, only, under)
     }
 
     /// Copies an object over whatever is at the target.
-    pub fn copy(&self, from: (&str, &str), to: (&str, &str)) -> S3Result<Stored> {
+    pub fn copy(
+        &self,
+        from: (&str, &str),
+        to: (&str, &str),
+        under: Encryption,
+    ) -> S3Result<Stored> {
         let mut state = self.state();
         let source = state.bucket(from.0)?.get(from.1).cloned();
         let mut copied = source.ok_or_else(|| s3_error!(NoSuchKey))?;
         copied.modified = SystemTime::now();
         copied.etag = state.version();
+        copied.encryption = under;
         state.bucket(to.0)?.insert(to.1.to_owned(), copied.clone());
         Ok(copied)
     }
 
     /// Deletes an object; done if there is none.
     pub fn delete(&self, bucket: &str, key: &str) -> S3Result<()> {
-        self.state().bucket(bucket)?.remove(key);
+        let mut state = self.state();
+        let is_held = state.held.iter().any(|(at, end)| at == bucket && key.ends_with(end));
+        let objects = state.bucket(bucket)?;
+        if is_held {
+            return Err(s3_error!(AccessDenied, "the object is held"));
+        }
+        objects.remove(key);
         Ok(())
+    }
+
+    /// Refuses from now on to delete objects whose keys end so.
+    pub fn hold(&self, bucket: &str, end: &str) {
+        self.state().held.insert((bucket.to_owned(), end.to_owned()));
     }
 
     /// One page of keys in order.
@@ -183,32 +224,62 @@ impl Store {
     }
 
     /// Begins an upload in parts; answers with its id.
-    pub fn begin(&self, bucket: &str, key: &str) -> S3Result<String> {
+    pub fn begin(
+        &self,
+        (bucket, key): (&str, &str),
+        checksum: Option<ChecksumAlgorithm>,
+        encryption: Encryption,
+    ) -> S3Result<String> {
         let mut state = self.state();
         state.bucket(bucket)?;
         state.next_upload += 1;
         let id = format!("upload-{}", state.next_upload);
-        let upload =
-            Upload { bucket: bucket.to_owned(), key: key.to_owned(), parts: BTreeMap::new() };
+        let (bucket, key, parts) = (bucket.to_owned(), key.to_owned(), BTreeMap::new());
+        let upload = Upload { bucket, key, checksum, encryption, parts };
         state.uploads.insert(id.clone(), upload);
         Ok(id)
     }
 
-    /// Adds a part, replacing one of that number; answers with its version.
-    pub fn add_part(&self, id: &str, number: i32, piece: Piece) -> S3Result<String> {
+    /// Adds a part, replacing one of that number; answers with its version. `checksum`: the algorithm of
+    /// the checksum that came with it, which must be the one that the upload began with.
+    pub fn add_part(
+        &self,
+        id: &str,
+        number: i32,
+        piece: Piece,
+        checksum: Option<&ChecksumAlgorithm>,
+    ) -> S3Result<String> {
         let mut state = self.state();
         let etag = state.version();
-        state.upload(id)?.parts.insert(number, Part { piece, etag: etag.clone() });
+        let upload = state.upload(id)?;
+        if checksum.is_some_and(|used| upload.checksum.as_ref() != Some(used)) {
+            return Err(s3_error!(InvalidRequest, "Checksum Type mismatch occurred"));
+        }
+        upload.parts.insert(number, Part { piece, etag: etag.clone() });
         Ok(etag)
+    }
+
+    /// One more part was copied here.
+    pub fn count_copy(&self) {
+        self.state().copies += 1;
+    }
+
+    /// How many parts were copied here.
+    pub fn copies(&self) -> u64 {
+        self.state().copies
     }
 
     /// Makes the named parts one object if the conditions hold, and ends the upload.
     pub fn complete(&self, id: &str, named: &[Named], only: &Conditions) -> S3Result<Stored> {
         let mut state = self.state();
         let upload = state.upload(id)?;
+        if upload.checksum.is_some() && named.iter().any(|named| !named.has_checksum) {
+            return Err(s3_error!(InvalidRequest, "the completion must name each part's checksum"));
+        }
         let pieces = chosen(&upload.parts, named)?;
         let (bucket, key) = (upload.bucket.clone(), upload.key.clone());
-        let stored = state.put(&bucket, &key, pieces, only)?;
+        let under = upload.encryption.clone();
+        let stored = state.put((&bucket, &key), pieces, only, under)?;
         state.uploads.remove(id);
         Ok(stored)
     }
@@ -242,16 +313,16 @@ impl State {
 
     fn put(
         &mut self,
-        bucket: &str,
-        key: &str,
+        (bucket, key): (&str, &str),
         pieces: Arc<[Piece]>,
         only: &Conditions,
+        encryption: Encryption,
     ) -> S3Result<Stored> {
         let objects = self.bucket(bucket)?;
         check(objects.get(key).map(|stored| stored.etag.as_str()), only)?;
         let size = pieces.iter().map(|piece| piece.size).sum();
         let etag = self.version();
-        let stored = Stored { pieces, size, etag, modified: SystemTime::now() };
+        let stored = Stored { pieces, size, etag, modified: SystemTime::now(), encryption };
         self.bucket(bucket)?.insert(key.to_owned(), stored.clone());
         Ok(stored)
     }

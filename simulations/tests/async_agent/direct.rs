@@ -5,7 +5,7 @@
 
 use super::BUCKET;
 use agent::ports::{
-    object_store::{Moved, Object, ObjectStore, Put, StoreError, Stored, Tail},
+    object_store::{Moved, Object, ObjectStore, Put, StoreError, Stored, Tail, Version},
     pieces::Pieces,
 };
 use async_trait::async_trait;
@@ -67,7 +67,7 @@ impl ObjectStore for Direct {
         only_read()
     }
 
-    async fn copy(&self, _: &str, _: &str) -> Result<(), StoreError> {
+    async fn copy(&self, _: &Version, _: &str, _: Option<&str>) -> Result<Put, StoreError> {
         only_read()
     }
 

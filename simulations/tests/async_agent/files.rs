@@ -15,7 +15,7 @@ use agent::{
     adapters::s3::S3Store,
     ports::{
         etcd::{Snapshot, Streamed},
-        object_store::{Moved, Object, ObjectStore, Put, StoreError, Stored, Tail},
+        object_store::{Moved, Object, ObjectStore, Put, StoreError, Stored, Tail, Version},
         pieces::Pieces,
     },
 };
@@ -60,8 +60,8 @@ impl ObjectStore for InStep {
         stored
     }
 
-    async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError> {
-        self.store.copy(from, to).await
+    async fn copy(&self, from: &Version, to: &str, over: Option<&str>) -> Result<Put, StoreError> {
+        self.store.copy(from, to, over).await
     }
 
     async fn download(&self, key: &str, file: &Path) -> Result<Option<Moved>, StoreError> {

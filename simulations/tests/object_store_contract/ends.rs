@@ -1,10 +1,12 @@
 //! **ends** — the ends of objects, what a LIST shows beside keys, and deletions.
 
+use super::{BUCKET, Embedded, RACERS, done};
 use agent::{
     adapters::s3::S3Store,
-    ports::object_store::{ObjectStore as _, Stored},
+    ports::object_store::{ObjectStore as _, Put, StoreError, Stored},
 };
 use std::path::Path;
+use tokio::task::JoinSet;
 
 /// The end of an object comes with the size of all of it; of an empty one nothing comes, and that is told
 /// apart from an absent one.
@@ -24,7 +26,8 @@ pub(crate) async fn ends_are_read(store: &S3Store, _: &Path) {
     assert_eq!(store.tail("ends/none", 56).await, Ok(None));
 }
 
-/// What is deleted is gone, and nothing else is; a LIST tells sizes and ages.
+/// What is deleted is gone, and nothing else is, also where versions are kept or locked: its key is free
+/// again. A LIST tells sizes and ages.
 pub(crate) async fn what_is_deleted_is_gone(store: &S3Store, _: &Path) {
     for (key, size) in [("bin/a", 1), ("bin/b", 22), ("bin/c", 333)] {
         store.put_if_absent(key, vec![7; size]).await.expect("it is written");
@@ -43,4 +46,41 @@ pub(crate) async fn what_is_deleted_is_gone(store: &S3Store, _: &Path) {
     assert_eq!(store.get("bin/b").await, Ok(None));
     let listed = store.list_stored("bin/").await.expect("it is listed");
     assert_eq!(seen(&listed), [wanted[0].clone(), wanted[2].clone()]);
+    let again = store.put_if_absent("bin/b", b"again".to_vec()).await;
+    assert!(matches!(again, Ok(Put::Done { .. })), "{again:?}");
+    let there = store.get("bin/b").await.expect("it is read").expect("it is there");
+    assert_eq!(there.bytes, b"again");
+}
+
+pub(crate) async fn lists_have_all_pages(store: &S3Store, _: &Path) {
+    const KEYS: usize = 1_005;
+    for batch in (0..KEYS).collect::<Vec<_>>().chunks(RACERS) {
+        let mut writers = JoinSet::new();
+        for number in batch {
+            let (store, key) = (store.clone(), format!("list/{number:05}"));
+            writers.spawn(async move { store.put_if_absent(&key, Vec::new()).await });
+        }
+        writers.join_all().await.into_iter().for_each(|put| drop(done(put)));
+    }
+    done(store.put_if_absent("list0", Vec::new()).await);
+    let expected: Vec<_> = (0..KEYS).map(|number| format!("list/{number:05}")).collect();
+    assert_eq!(store.list("list/").await.as_ref(), Ok(&expected));
+    assert_eq!(store.list("list/00").await.as_deref(), Ok(&expected[..1_000]));
+}
+
+/// What the store does not let go is told as that, and stays.
+#[tokio::test]
+async fn what_is_held_stays() {
+    let Embedded { server, store, .. } = Embedded::start().await;
+    for key in ["held/a", "held/b"] {
+        done(store.put_if_absent(key, vec![7]).await);
+    }
+    server.hold(BUCKET, "/a");
+    let refused = store.delete("held/a").await;
+    assert!(
+        matches!(&refused, Err(StoreError::Forbidden(why)) if why.contains("held/a")),
+        "{refused:?}"
+    );
+    assert_eq!(store.delete("held/b").await, Ok(()));
+    assert_eq!(store.list("held/").await, Ok(vec!["held/a".to_owned()]));
 }

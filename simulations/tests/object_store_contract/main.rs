@@ -4,7 +4,10 @@
 //! is not ours). What needs a relay or a signature check is asked of the embedded server alone.
 
 mod broken;
+mod copies;
+mod encryption;
 mod ends;
+mod exports;
 mod moto;
 
 use agent::{
@@ -16,7 +19,9 @@ use agent::{
     ports::object_store::{Moved, ObjectStore, Put, StoreError},
 };
 use broken::{what_breaks_off_is_not_stored, what_is_replaced_is_not_mixed};
-use ends::{ends_are_read, what_is_deleted_is_gone};
+use copies::{copies_are_made_once, copies_replace_what_was_seen, one_of_many_copies_replaces};
+use ends::{ends_are_read, lists_have_all_pages, what_is_deleted_is_gone};
+use exports::{what_is_not_ours_is_kept, what_is_replaced_meanwhile_is_kept};
 use protocol::cluster::Digest;
 use sha2::{Digest as _, Sha256};
 use simulations::drill::object_server::{Credentials, ObjectServer};
@@ -80,20 +85,23 @@ macro_rules! embedded {
             $(embedded!(test $race);)*
         }
 
-        /// All parts against one moto, which takes seconds to start; but for races: it looks and
-        /// writes with nothing held between the two, so on a busy machine two may win.
+        /// All parts against three buckets of one moto, which takes seconds to start; but for races: it looks and
+        /// writes with nothing held between the two, so on a busy machine two may win. It also knows no
+        /// If-Match where an upload is completed, and none of the version that a part is copied from.
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn moto_keeps_the_same_contract() {
             let Some((_moto, url)) = moto::Moto::start() else {
                 return eprintln!("skipped: there is no python3 for moto; apt-get install python3");
             };
             let s3 = client(&url, "secret").await.s3;
-            s3.create_bucket().bucket(BUCKET).send().await.expect("a bucket");
-            let store = S3Store::new(s3, BUCKET);
-            $(
-                let scratch = tempfile::tempdir().expect("a scratch directory");
-                $part(&store, scratch.path()).await;
-            )*
+            for bucket in moto::buckets(&s3).await {
+                let store = S3Store::new(s3.clone(), bucket);
+                $(
+                    let scratch = tempfile::tempdir().expect("a scratch directory");
+                    $part(&store, scratch.path()).await;
+                )*
+                encryption::every_write_is_encrypted(&s3, bucket).await;
+            }
         }
     };
 }
@@ -105,11 +113,15 @@ embedded!(
     files_go_up_and_come_down,
     what_breaks_off_is_not_stored,
     what_is_replaced_is_not_mixed,
-    copies_replace,
+    copies_are_made_once,
+    what_is_not_ours_is_kept,
     ends_are_read,
     what_is_deleted_is_gone,
     lists_have_all_pages;
     races:
+    copies_replace_what_was_seen,
+    what_is_replaced_meanwhile_is_kept,
+    one_of_many_copies_replaces,
     one_of_many_creates,
     one_of_many_replaces,
 );
@@ -215,33 +227,6 @@ async fn files_go_up_and_come_down(store: &S3Store, scratch: &std::path::Path) {
 
 async fn up_goes(store: &S3Store, key: &str, file: &std::path::Path) -> Result<Moved, StoreError> {
     store.upload(key, &mut LocalFile::open(file).await.map_err(StoreError::Source)?).await
-}
-
-async fn copies_replace(store: &S3Store, _: &std::path::Path) {
-    let (from, to) = ("copy/from a+ü%41", "copy/to");
-    done(store.put_if_absent(from, b"new".to_vec()).await);
-    done(store.put_if_absent(to, b"old".to_vec()).await);
-    assert_eq!(store.copy(from, to).await, Ok(()));
-    let copied = store.get(to).await.expect("reachable").expect("there");
-    assert_eq!(copied.bytes, b"new");
-    let absent = store.copy("copy/absent", to).await;
-    assert!(matches!(absent, Err(StoreError::Bad(_))), "{absent:?}");
-}
-
-async fn lists_have_all_pages(store: &S3Store, _: &std::path::Path) {
-    const KEYS: usize = 1_005;
-    for batch in (0..KEYS).collect::<Vec<_>>().chunks(RACERS) {
-        let mut writers = JoinSet::new();
-        for number in batch {
-            let (store, key) = (store.clone(), format!("list/{number:05}"));
-            writers.spawn(async move { store.put_if_absent(&key, Vec::new()).await });
-        }
-        writers.join_all().await.into_iter().for_each(|put| drop(done(put)));
-    }
-    done(store.put_if_absent("list0", Vec::new()).await);
-    let expected: Vec<_> = (0..KEYS).map(|number| format!("list/{number:05}")).collect();
-    assert_eq!(store.list("list/").await.as_ref(), Ok(&expected));
-    assert_eq!(store.list("list/00").await.as_deref(), Ok(&expected[..1_000]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

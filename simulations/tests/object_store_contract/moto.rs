@@ -1,6 +1,13 @@
 //! **moto** — a second opinion on S3, as a process of its own (Python; `.ci/tools-moto` installs it).
 
-use super::loopback;
+use super::{BUCKET, loopback};
+use aws_sdk_s3::{
+    Client,
+    types::{
+        BucketVersioningStatus, DefaultRetention, ObjectLockConfiguration, ObjectLockEnabled,
+        ObjectLockRetentionMode, ObjectLockRule, VersioningConfiguration,
+    },
+};
 use std::{
     net::TcpListener,
     path::PathBuf,
@@ -45,4 +52,27 @@ impl Moto {
         }
         Some((moto, format!("http://{free}")))
     }
+}
+
+/// A plain bucket, one that keeps every version, and one in which each version is locked for a day.
+pub(crate) async fn buckets(s3: &Client) -> [&'static str; 3] {
+    let (plain, versioned, locked) = (BUCKET, "versioned", "locked");
+    for bucket in [plain, versioned] {
+        s3.create_bucket().bucket(bucket).send().await.expect("a bucket");
+    }
+    let enabled = BucketVersioningStatus::Enabled;
+    let versions = VersioningConfiguration::builder().status(enabled).build();
+    let call = s3.put_bucket_versioning().bucket(versioned).versioning_configuration(versions);
+    call.send().await.expect("versions");
+
+    let call = s3.create_bucket().bucket(locked).object_lock_enabled_for_bucket(true);
+    call.send().await.expect("a bucket with Object Lock");
+    let mode = ObjectLockRetentionMode::Compliance;
+    let retention = DefaultRetention::builder().mode(mode).days(1).build();
+    let rule = ObjectLockRule::builder().default_retention(retention).build();
+    let enabled = ObjectLockEnabled::Enabled;
+    let lock = ObjectLockConfiguration::builder().object_lock_enabled(enabled).rule(rule).build();
+    let call = s3.put_object_lock_configuration().bucket(locked).object_lock_configuration(lock);
+    call.send().await.expect("a default retention");
+    [plain, versioned, locked]
 }

@@ -5,7 +5,7 @@ use agent::{
     adapters::{dynamodb::DynamoTable, s3::S3Store},
     driver::conditions::{By, ProbeError, probe},
     ports::{
-        object_store::{Moved, Object, ObjectStore, Put, StoreError, Stored, Tail},
+        object_store::{Moved, Object, ObjectStore, Put, StoreError, Stored, Tail, Version},
         pieces::Pieces,
         registry::{Item, ItemWrite, Registry},
     },
@@ -57,8 +57,8 @@ impl ObjectStore for Careless {
     async fn upload(&self, key: &str, pieces: &mut dyn Pieces) -> Result<Moved, StoreError> {
         self.inner.upload(key, pieces).await
     }
-    async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError> {
-        self.inner.copy(from, to).await
+    async fn copy(&self, from: &Version, to: &str, over: Option<&str>) -> Result<Put, StoreError> {
+        self.inner.copy(from, to, over).await
     }
     async fn download(&self, key: &str, file: &Path) -> Result<Option<Moved>, StoreError> {
         self.inner.download(key, file).await

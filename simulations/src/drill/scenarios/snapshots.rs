@@ -11,6 +11,7 @@ use crate::drill::{
     cluster::Cluster,
     host::{Host, Wipe},
     process,
+    stores::BUCKET,
     trouble::Trouble,
     writer::connect,
 };
@@ -100,28 +101,38 @@ async fn interrupt_a_rehearsal(stage: &mut Stage) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// All that may go is deleted; what is left are snapshots that are whole.
+/// `snapshot prune` of all that may go.
+const PRUNE: &str = "snapshot prune --all-for 0s --hourly-for 0s --daily-for 0s --least 1";
+
+/// What `snapshot prune` ends with where the store refuses to delete something.
+const UNDELETED: i32 = 14;
+
+/// All that may go is deleted, but for one snapshot that the store does not let go; what is left are
+/// snapshots that are whole.
 async fn prune(stage: &mut Stage) -> Result<(), Trouble> {
     let host = &stage.cluster.hosts[0];
     let before = listed(host).await?;
-    let words = [
-        "snapshot",
-        "prune",
-        "--all-for",
-        "0s",
-        "--hourly-for",
-        "0s",
-        "--daily-for",
-        "0s",
-        "--least",
-        "1",
-    ];
+    let words: Vec<&str> = PRUNE.split(' ').collect();
+    let dry = host.run(&[&["-o", "json"], &words[..], &["--dry-run"]].concat()).await?;
+    let shown: Value = serde_json::from_slice(&dry.stdout).unwrap_or_default();
+    let goes = |shown: &&Value| shown["kept"] == false;
+    let doomed = shown["snapshots"].as_array().and_then(|all| all.iter().find(goes));
+    let doomed = doomed.and_then(|doomed| doomed["key"].as_str());
+    let doomed = doomed.ok_or_else(|| Trouble("`snapshot prune` would delete nothing".into()))?;
+    stage.cluster.stores.objects.hold(BUCKET, doomed);
     let output = host.run(&words).await?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     let after = listed(host).await?;
     let gone: Vec<&Line> = before.iter().filter(|line| !after.contains(line)).collect();
-    let newest = before.first().is_some_and(|newest| after.contains(newest));
-    let pruned = output.status.success() && !gone.is_empty() && newest;
+    let stays = |key: &str| after.iter().any(|line| line.key == key);
+    let newest = before.first().is_some_and(|newest| stays(&newest.key));
+    let pruned = !gone.is_empty() && newest;
+    let named = output.status.code() == Some(UNDELETED) && said.contains(doomed);
+    stage.checks.note(
+        "what the store does not let go is named, and stays",
+        named && stays(doomed),
+        said.clone(),
+    );
     let mut whole = true;
     for line in &after {
         whole &= host.run(&["snapshot", "verify", &line.key]).await?.status.success();
