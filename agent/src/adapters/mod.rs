@@ -10,6 +10,7 @@ pub mod dynamodb;
 pub mod s3_multipart;
 pub mod s3_encryption;
 mod s3_copies;
+mod s3_likeness;
 mod s3_ranges;
 pub mod s3;
 pub mod etcd_client;

@@ -11,10 +11,11 @@ use super::{
     retrying::{Try, decided},
     s3_copies::Source,
     s3_encryption::Encryption,
+    s3_likeness::Reuse,
     s3_multipart::{Completed, If, PART, Target, bulk, fill},
 };
 use crate::ports::{
-    object_store::{Moved, Object, ObjectStore, Put, StoreError, Stored, Tail, Version},
+    object_store::{Likeness, Moved, Object, ObjectStore, Put, StoreError, Stored, Tail, Version},
     pieces::Pieces,
 };
 use async_trait::async_trait;
@@ -24,7 +25,7 @@ use aws_sdk_s3::{
     operation::get_object::GetObjectOutput,
     primitives::ByteStream,
 };
-use std::{path::Path, time::SystemTime};
+use std::{path::Path, sync::Arc, time::SystemTime};
 use tokio::time::timeout;
 
 /// Largest object that `get` takes into memory (the port's bound).
@@ -131,6 +132,33 @@ impl S3Store {
         Ok(Put::Done { etag })
     }
 
+    /// Stores what comes; answers with its version too if it has parts and is our own.
+    async fn store(
+        &self,
+        key: &str,
+        pieces: &mut dyn Pieces,
+        reuse: Option<&Arc<Reuse>>,
+    ) -> Result<(Moved, Option<Version>), StoreError> {
+        let mut head = Vec::new();
+        let (completed, has_parts) = if fill(&mut head, pieces).await? {
+            (self.target(key).upload(head, pieces, reuse).await?, true)
+        } else {
+            let completed = match self.put_if_absent(key, head).await? {
+                Put::Done { etag } => Completed::Done { etag },
+                Put::Conflict => Completed::Conflict,
+            };
+            (completed, false)
+        };
+        let moved = pieces.moved();
+        match completed {
+            Completed::Done { etag } => {
+                let at = Version { key: key.to_owned(), etag };
+                Ok((moved, has_parts.then_some(at)))
+            }
+            Completed::Conflict => self.same(key, moved).await.map(|()| (moved, None)),
+        }
+    }
+
     /// After a refused upload: is what is there the same? Reads all of it.
     async fn same(&self, key: &str, moved: Moved) -> Result<(), StoreError> {
         let doing = self.doing("comparing with", key);
@@ -185,19 +213,18 @@ impl ObjectStore for S3Store {
     }
 
     async fn upload(&self, key: &str, pieces: &mut dyn Pieces) -> Result<Moved, StoreError> {
-        let mut head = Vec::new();
-        let completed = if fill(&mut head, pieces).await? {
-            self.target(key).upload(head, pieces).await?
-        } else {
-            match self.put_if_absent(key, head).await? {
-                Put::Done { etag } => Completed::Done { etag },
-                Put::Conflict => Completed::Conflict,
-            }
-        };
-        let moved = pieces.moved();
-        if completed == Completed::Conflict {
-            self.same(key, moved).await?;
-        }
+        self.store(key, pieces, None).await.map(|(moved, _)| moved)
+    }
+
+    async fn upload_like(
+        &self,
+        key: &str,
+        pieces: &mut dyn Pieces,
+        like: &mut Option<Likeness>,
+    ) -> Result<Moved, StoreError> {
+        let reuse = Reuse::of(like.clone());
+        let (moved, at) = self.store(key, pieces, Some(&reuse)).await?;
+        *like = at.map(|at| reuse.likeness(at));
         Ok(moved)
     }
 

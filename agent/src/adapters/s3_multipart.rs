@@ -11,6 +11,7 @@ use super::{
     aws,
     aws_errors::{meaning, status_and_code},
     s3_encryption::Encryption,
+    s3_likeness::Reuse,
 };
 use crate::ports::{object_store::StoreError, pieces::Pieces};
 use aws_sdk_s3::{
@@ -19,7 +20,7 @@ use aws_sdk_s3::{
     primitives::ByteStream,
     types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart},
 };
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 use tokio::task::{JoinError, JoinSet};
 
 /// Bytes of a part (S3 wants at least 5 MiB but for the last). All but the last are equal, as some stores
@@ -98,10 +99,11 @@ impl Target<'_> {
         &self,
         head: Vec<u8>,
         pieces: &mut dyn Pieces,
+        reuse: Option<&Arc<Reuse>>,
     ) -> Result<Completed, StoreError> {
         let id = self.begin().await?;
         let uploaded = async {
-            let parts = self.send_parts(&id, head, pieces).await?;
+            let parts = self.send_parts(&id, head, pieces, reuse).await?;
             self.complete(&id, parts, If::Absent).await
         }
         .await;
@@ -128,13 +130,20 @@ impl Target<'_> {
         id: &str,
         head: Vec<u8>,
         pieces: &mut dyn Pieces,
+        reuse: Option<&Arc<Reuse>>,
     ) -> Result<Vec<CompletedPart>, StoreError> {
         let mut sending = JoinSet::new(); // what fails drops it, and with it what is under way
         let (mut parts, mut buffer, mut more) = (Vec::new(), head, true);
         while more || !buffer.is_empty() {
             let rest = buffer.split_off(buffer.len().min(PART));
             let number = part_number(parts.len() + sending.len());
-            sending.spawn(self.send_part(id, number, buffer));
+            match reuse {
+                None => sending.spawn(self.send_part(id, number, buffer)),
+                Some(reuse) => {
+                    let reuse = Arc::clone(reuse);
+                    sending.spawn(self.copy_or_send_part(id, number, buffer, reuse))
+                }
+            };
             buffer = rest;
             if sending.len() == IN_FLIGHT {
                 parts.extend(sent(sending.join_next().await).transpose()?);
@@ -148,7 +157,7 @@ impl Target<'_> {
         Ok(parts)
     }
 
-    fn send_part(
+    pub(super) fn send_part(
         &self,
         id: &str,
         number: i32,

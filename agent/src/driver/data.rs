@@ -15,7 +15,6 @@ use super::{
 use crate::ports::{
     etcd::Snapshot,
     object_store::{Moved, Put},
-    pieces::Pieces,
     snapshots::SnapshotError,
 };
 use protocol::{
@@ -187,12 +186,12 @@ impl Hands {
         }
         let key = Keys::data(save.inc, &new_id());
         let Some(name) = name else {
-            let moved = self.upload(uid, &key, snapshot).await?;
+            let moved = self.upload_whole(uid, &key, snapshot).await?;
             return Ok((Data { key, moved, needs: Vec::new() }, Link::None));
         };
         *chain = None; // two tables of blocks at once would be too many
         let mut blocks = Blocks::new();
-        let moved = self.upload(uid, &key, &mut Noted::new(snapshot, &mut blocks)).await?;
+        let moved = self.upload_whole(uid, &key, &mut Noted::new(snapshot, &mut blocks)).await?;
         let base = Extended {
             name: name.to_owned(),
             inc: save.inc,
@@ -226,16 +225,6 @@ impl Hands {
         let newest = Pin { key: key.clone(), sha256: moved.sha256 };
         let link = Link::Pack { newest, bytes: stored.size, database: snapshot.database() };
         Ok((Data { key, moved, needs: chain.keys.clone() }, link))
-    }
-
-    async fn upload(
-        &self,
-        uid: &str,
-        key: &str,
-        pieces: &mut dyn Pieces,
-    ) -> Result<Moved, Failure> {
-        let full = self.keys(uid).under(key);
-        self.ports.store.upload(&full, pieces).await.map_err(store_failed)
     }
 
     /// A snapshot from a copy of the stopped member's data. It holds all that the log had

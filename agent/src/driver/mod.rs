@@ -2,8 +2,8 @@
 //! it. Decides nothing: no file here asks whether anything is healthy.
 //!
 //! [`run`] is the only loop; [`performer`] does one effect without it. [`perform`] sorts effects by lane;
-//! [`conditions`], [`table`], [`bucket`], [`body`] and [`data`] do them, the last with [`chain`], [`content`]
-//! and [`exported`]. A call that takes too long is answered with "nobody knows".
+//! [`conditions`], [`table`], [`bucket`], [`body`] and [`data`] do them, the last with [`uploading`], [`chain`],
+//! [`kept`], [`content`] and [`exported`]. A call that takes too long is answered with "nobody knows".
 
 pub mod conditions;
 pub(crate) mod perform;
@@ -17,6 +17,7 @@ mod content;
 mod differences;
 pub mod exported;
 mod rehearsing;
+mod uploading;
 pub mod run;
 pub mod performer;
 #[cfg(test)]
@@ -30,7 +31,7 @@ use crate::ports::{
     clock::Clock,
     etcd::{Door, Etcd},
     machine::Machine,
-    object_store::{ObjectStore, StoreError},
+    object_store::{Likeness, ObjectStore, StoreError},
     registry::Registry,
     service::Service,
     snapshots::Snapshots,
@@ -100,6 +101,8 @@ pub(crate) struct Hands {
     pub(crate) chain: Arc<Mutex<Option<chain::Extended>>>,
     /// The snapshot that was proven last.
     pub(crate) kept: kept::Kept,
+    /// What is remembered of the last whole file that was saved.
+    pub(crate) last_whole: Arc<Mutex<Option<Likeness>>>,
     /// The store was asked whether it judges what copies demand.
     pub(crate) copies_asked: Arc<Mutex<bool>>,
     /// The check of my own member that was asked for last.
@@ -125,6 +128,7 @@ impl Hands {
             read_before: Arc::default(),
             chain: Arc::default(),
             kept: kept::Kept::default(),
+            last_whole: Arc::default(),
             copies_asked: Arc::default(),
             check: Arc::default(),
         }

@@ -28,6 +28,25 @@ pub struct Version {
     pub etag: String,
 }
 
+/// What is remembered of an object that was uploaded in parts, for the next that differs little from it.
+/// Some 100 bytes a part: 100 kB where the object has 8 GB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Likeness {
+    /// The object.
+    pub at: Version,
+    /// Its parts in their order.
+    pub parts: Vec<Part>,
+}
+
+/// One part of an object as it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// SHA-256 of its bytes.
+    pub sha256: protocol::cluster::Digest,
+    /// What the store told of them; `None`: nothing.
+    pub crc32: Option<String>,
+}
+
 /// What became of a conditional write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Put {
@@ -109,6 +128,18 @@ pub trait ObjectStore: Send + Sync {
     /// Stores what comes, of any size, under a fresh key (multipart above 8 MiB). The object appears
     /// only when all has come and is whole; no parts are left behind when it fails.
     async fn upload(&self, key: &str, pieces: &mut dyn Pieces) -> Result<Moved, StoreError>;
+    /// As `upload`; parts that are equal in what `like` remembers are copied from there, on the server. In
+    /// the end `like` remembers this object, if it has parts; after a failure it is what it was.
+    async fn upload_like(
+        &self,
+        key: &str,
+        pieces: &mut dyn Pieces,
+        like: &mut Option<Likeness>,
+    ) -> Result<Moved, StoreError> {
+        let moved = self.upload(key, pieces).await?;
+        *like = None;
+        Ok(moved)
+    }
     /// Copies a version inside the bucket, of any size, on the server, if what is at `to` is the version
     /// `over`, or nothing. After a lost answer it may say `Conflict` of its own copy: look again.
     async fn copy(&self, from: &Version, to: &str, over: Option<&str>) -> Result<Put, StoreError>;

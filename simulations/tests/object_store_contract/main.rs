@@ -8,6 +8,7 @@ mod copies;
 mod encryption;
 mod ends;
 mod exports;
+mod likeness;
 mod moto;
 
 use agent::{
@@ -22,6 +23,7 @@ use broken::{what_breaks_off_is_not_stored, what_is_replaced_is_not_mixed};
 use copies::{copies_are_made_once, copies_replace_what_was_seen, one_of_many_copies_replaces};
 use ends::{ends_are_read, lists_have_all_pages, what_is_deleted_is_gone};
 use exports::{what_is_not_ours_is_kept, what_is_replaced_meanwhile_is_kept};
+use likeness::what_is_alike_is_stored_whole;
 use protocol::cluster::Digest;
 use sha2::{Digest as _, Sha256};
 use simulations::drill::object_server::{Credentials, ObjectServer};
@@ -111,6 +113,7 @@ embedded!(
     what_is_absent_is_none,
     conditions_are_kept,
     files_go_up_and_come_down,
+    what_is_alike_is_stored_whole,
     what_breaks_off_is_not_stored,
     what_is_replaced_is_not_mixed,
     copies_are_made_once,
