@@ -40,10 +40,10 @@ pub fn is_of_key(adopted: &[Adoption], key: &str) -> bool {
 }
 
 /// The words on record once `new` was said. A second word for a snapshot takes the place of the first. The
-/// record stays small: words that were said in an incarnation before `oldest` are of snapshots that no restore
-/// chooses any more, and of the others the [`ADOPTED_MAX`] last ones stay.
-pub fn joined(ctrl: &Ctrl, new: Adoption, oldest: u64) -> Vec<Adoption> {
-    let stays = |other: &&Adoption| other.inc >= oldest && other.sha256 != new.sha256;
+/// record stays small: it keeps those of the incarnation that a restore chooses among, `lineage`, and of the
+/// one before, whose newest snapshots are kept as well (retention), and of these the [`ADOPTED_MAX`] last ones.
+pub fn joined(ctrl: &Ctrl, new: Adoption, lineage: u64) -> Vec<Adoption> {
+    let stays = |other: &&Adoption| other.inc + 1 >= lineage && other.sha256 != new.sha256;
     let mut adopted: Vec<Adoption> = ctrl.adopted.iter().filter(stays).cloned().collect();
     adopted.push(new);
     let over = adopted.len().saturating_sub(ADOPTED_MAX);
@@ -83,7 +83,7 @@ mod tests {
         let mut ctrl = Ctrl::seated("u".to_string(), Vec::new());
         ctrl.adopted = joined(&ctrl, word("old", 1, "of a life that is over"), 1);
         for number in 0..=ADOPTED_MAX {
-            ctrl.adopted = joined(&ctrl, word(&number.to_string(), 2, "b"), 2);
+            ctrl.adopted = joined(&ctrl, word(&number.to_string(), 3, "b"), 3);
         }
         assert_eq!(ctrl.adopted.len(), ADOPTED_MAX);
         assert_eq!(of(&ctrl.adopted, &Digest::of(b"old")), None);
