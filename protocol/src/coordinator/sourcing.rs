@@ -17,10 +17,13 @@ use crate::{
     time::Moment,
     vote::Health,
 };
-use alloc::{borrow::Cow, string::String, vec::Vec};
+use alloc::{borrow::Cow, collections::BTreeSet, string::String, vec::Vec};
 
 /// A survivor's data can't be saved.
 pub(super) const SALVAGE: Parked = Parked::Approval(Why::Salvage);
+
+/// Most snapshots that a plan names as passed over.
+const NAMED_MAX: usize = 8;
 
 impl Scene<'_> {
     /// The manifests of the present incarnation, read during this attempt; or the step that reads them.
@@ -310,6 +313,21 @@ impl Scene<'_> {
         Step::act(Effect::PutPlan(plan.into()), Code::Restoring, "writes the plan")
     }
 
+    /// What this attempt found to be of no use, for whoever asks later why an older one was restored: the
+    /// plan is written once and stays in the bucket.
+    fn passed_over(&self) -> String {
+        let bad = self.bad_snapshots();
+        let read = [&self.core.known.catalogue, &self.core.known.ended];
+        let found = read.into_iter().flatten().flat_map(|(_, _, manifests)| manifests);
+        let keys = found.filter(|manifest| bad.contains(&manifest.sha256)).map(Manifest::key);
+        let keys: BTreeSet<String> = keys.collect();
+        let keys: Vec<String> = keys.into_iter().rev().take(NAMED_MAX).collect(); // the newest first
+        if keys.is_empty() {
+            return String::new();
+        }
+        alloc::format!("; passed over, since they could not be restored: {}", keys.join(", "))
+    }
+
     pub(super) fn new_plan(
         &self,
         source: Source,
@@ -320,7 +338,7 @@ impl Scene<'_> {
         let because = match &self.ctrl.request {
             Some(request) => alloc::format!("asked for by {}: {}", request.by, request.because),
             None => alloc::format!("a quorum of incarnation {} was lost", inc - 1),
-        };
+        } + &self.passed_over();
         Plan {
             uid: self.ctrl.uid.clone(),
             inc,

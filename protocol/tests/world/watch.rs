@@ -98,6 +98,9 @@ impl World {
                 format!("saves a snapshot: {}{asks}", save.reason.name())
             }
             Effect::SalvageCopy { .. } => "salvages its data".to_owned(),
+            Effect::PutPlan(plan) if plan.because.contains("passed over") => {
+                format!("writes a plan: {}", plan.because)
+            }
             Effect::RemoveMember(_) | Effect::AddLearner { .. } | Effect::Promote(_) => {
                 format!("asks etcd to {}", effect.name())
             }
