@@ -102,8 +102,10 @@ macro_rules! embedded {
                     let scratch = tempfile::tempdir().expect("a scratch directory");
                     $part(&store, scratch.path()).await;
                 )*
-                encryption::every_write_is_encrypted(&s3, bucket).await;
             }
+            // where versions are kept moto takes seconds to list a thousand keys
+            lists_have_all_pages(&S3Store::new(s3.clone(), BUCKET), std::path::Path::new("")).await;
+            encryption::every_write_is_encrypted(&s3, BUCKET).await;
         }
     };
 }
@@ -119,9 +121,9 @@ embedded!(
     copies_are_made_once,
     what_is_not_ours_is_kept,
     ends_are_read,
-    what_is_deleted_is_gone,
-    lists_have_all_pages;
+    what_is_deleted_is_gone;
     races:
+    lists_have_all_pages,
     copies_replace_what_was_seen,
     what_is_replaced_meanwhile_is_kept,
     one_of_many_copies_replaces,
