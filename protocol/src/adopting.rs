@@ -9,6 +9,8 @@
 
 use crate::{
     explanation::{Code, Note},
+    guards,
+    manifest::Manifest,
     registry::Ctrl,
     source,
 };
@@ -36,6 +38,12 @@ pub fn refusal(ctrl: &Ctrl, inc: u64) -> Option<Note> {
     Some(Note::new(Code::DoubtfulSnapshot, text))
 }
 
+/// Whether a restore may choose a snapshot of the right incarnation without anybody's word: after the commit
+/// it goes back to older ones only, and newer ones wait for a word ([`source::next_older`]).
+pub fn is_free(ctrl: &Ctrl, manifest: &Manifest) -> bool {
+    source::lineage(ctrl) == ctrl.inc && guards::is_trusted(manifest, &ctrl.adopted)
+}
+
 /// What a word for a snapshot of the right incarnation comes to.
 pub fn promise(ctrl: &Ctrl) -> Note {
     let lineage = source::lineage(ctrl);
@@ -44,8 +52,8 @@ pub fn promise(ctrl: &Ctrl) -> Note {
         None => Note::new(Code::Requested, "on record: this snapshot may be restored"),
         Some(source) => {
             let text = alloc::format!(
-                "on record: incarnation {} is being restored from revision {} already, and this snapshot is \
-                 taken if that one can't be read",
+                "on record: incarnation {} is being restored from revision {} already, and this snapshot may \
+                 be taken if that one can't be read; newer sound ones of this cluster come first",
                 ctrl.inc,
                 source.revision
             );

@@ -78,6 +78,18 @@ fn a_foreign_file_is_taken_only_if_it_was_adopted_since_the_commit() {
 }
 
 #[test]
+fn after_the_commit_a_sound_snapshot_needs_a_word_too() {
+    let sound = snapshot(20, None);
+    let first = snapshot(10, None);
+    let open = Ctrl { inc: 1, opened: true, ..Ctrl::seated("u".to_owned(), Vec::new()) };
+    assert!(adopting::is_free(&open, &sound), "a restore chooses it by itself");
+    assert!(!adopting::is_free(&open, &snapshot(20, Some(Doubt::Shrunk))));
+    let foreign = Manifest { reason: Reason::Adopted, ..snapshot(7, None) };
+    assert!(!adopting::is_free(&open, &foreign), "the word for it is not on record any more");
+    assert!(!adopting::is_free(&committed(&first), &sound), "it goes back to older ones only");
+}
+
+#[test]
 fn a_word_is_taken_for_the_incarnation_that_a_restore_chooses_among() {
     let first = snapshot(10, None);
     let mut ctrl = committed(&first);

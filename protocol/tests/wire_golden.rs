@@ -138,3 +138,16 @@ fn rows() {
     row("save_v1.json", &records::saver(), wire::encode_save, wire::parse_save);
     row("slot_v1_unplaced.json", &fenced_early(), wire::encode_slot, wire::parse_slot);
 }
+
+#[test]
+fn words_of_the_time_when_only_digests_were_kept_are_read() {
+    let full = records::full_ctrl();
+    let mut old = wire::encode_ctrl(&full);
+    let digests: Vec<String> = full.adopted.iter().map(|word| word.sha256.to_string()).collect();
+    assert!(!digests.is_empty());
+    old["adopted"] = serde_json::json!(digests);
+    let read = wire::parse_ctrl(&old).expect("an older record is read");
+    let known: Vec<String> = read.adopted.iter().map(|word| word.sha256.to_string()).collect();
+    assert_eq!(known, digests);
+    assert!(read.adopted.iter().all(|word| word.inc == full.inc));
+}

@@ -222,7 +222,8 @@ impl ObjectStore for S3Store {
         pieces: &mut dyn Pieces,
         like: &mut Option<Likeness>,
     ) -> Result<Moved, StoreError> {
-        let reuse = Reuse::of(like.clone());
+        // taken: what fails for what was copied must not fail alike for ever
+        let reuse = Reuse::of(like.take());
         let (moved, at) = self.store(key, pieces, Some(&reuse)).await?;
         *like = at.map(|at| reuse.likeness(at));
         Ok(moved)
@@ -271,7 +272,11 @@ impl ObjectStore for S3Store {
             Err(error) if is_no_such_key(&error) => return Ok(None),
             // an object without a byte has no range
             Err(error) if status_and_code(&error).0 == 416 => {
-                return Ok(Some(Tail { size: 0, etag: String::new(), bytes: Vec::new() }));
+                let text =
+                    || StoreError::Unavailable(format!("{doing}: it is empty, or was just now"));
+                let (_, etag) =
+                    self.version(key).await.filter(|(size, _)| *size == 0).ok_or_else(text)?;
+                return Ok(Some(Tail { size: 0, etag, bytes: Vec::new() }));
             }
             Err(error) => return Err(meaning(&error, &doing)),
         };

@@ -40,7 +40,7 @@ impl Source {
 impl Target<'_> {
     /// Copies all of `source` to the target, if what is there is what `only` says.
     pub(super) async fn copy(&self, source: &Source, only: If<'_>) -> Result<Put, StoreError> {
-        let id = self.begin().await?;
+        let id = self.begin(None).await?;
         let copied = async {
             let parts = self.copy_parts(&id, source).await?;
             self.complete(&id, parts, only).await
@@ -69,7 +69,11 @@ impl Target<'_> {
             parts.push(part?);
         }
         parts.sort_unstable_by_key(CompletedPart::part_number);
-        Ok(parts)
+        let bare = |part: CompletedPart| {
+            let (number, etag) = (part.part_number, part.e_tag);
+            CompletedPart::builder().set_part_number(number).set_e_tag(etag).build()
+        };
+        Ok(parts.into_iter().map(bare).collect()) // the upload was begun without checksums
     }
 
     /// Has the server make a part of bytes that it holds.

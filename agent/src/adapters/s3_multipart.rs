@@ -101,7 +101,7 @@ impl Target<'_> {
         pieces: &mut dyn Pieces,
         reuse: Option<&Arc<Reuse>>,
     ) -> Result<Completed, StoreError> {
-        let id = self.begin().await?;
+        let id = self.begin(Some(ChecksumAlgorithm::Crc32)).await?;
         let uploaded = async {
             let parts = self.send_parts(&id, head, pieces, reuse).await?;
             self.complete(&id, parts, If::Absent).await
@@ -113,10 +113,15 @@ impl Target<'_> {
         uploaded
     }
 
-    pub(super) async fn begin(&self) -> Result<String, StoreError> {
+    /// Begins an upload in parts. `checksum`: what each part will bear; `None`: parts that the server copies,
+    /// of which not every store tells one.
+    pub(super) async fn begin(
+        &self,
+        checksum: Option<ChecksumAlgorithm>,
+    ) -> Result<String, StoreError> {
         let call = self.client.create_multipart_upload().bucket(self.bucket).key(self.key);
         let call = call
-            .checksum_algorithm(ChecksumAlgorithm::Crc32)
+            .set_checksum_algorithm(checksum)
             .set_server_side_encryption(self.encryption.algorithm())
             .set_ssekms_key_id(self.encryption.key());
         let doing = self.doing("beginning the upload to");

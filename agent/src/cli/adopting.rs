@@ -21,7 +21,9 @@ use crate::{
 use protocol::{
     adopting,
     cluster::{ClusterId, Digest},
+    limits::BECAUSE_MAX,
     manifest::{Manifest, Reason},
+    registry::adoption,
     source,
 };
 
@@ -36,7 +38,7 @@ pub(super) async fn adopt(
     if let Some(inc) = of {
         may_matter(&shelf, inc)?;
         let manifest = shelf.find(Some(key)).await?;
-        overrules(&manifest, force)?;
+        overrules(&shelf, &manifest, force)?;
         return record(context, &shelf, inc, manifest.sha256, because).await;
     }
     foreign(context, &shelf, key, because).await
@@ -52,13 +54,14 @@ fn may_matter(shelf: &Shelf, inc: u64) -> Result<(), Problem> {
 }
 
 /// The doubt must be named by whoever overrules it: what one has not read one can't answer for.
-fn overrules(manifest: &Manifest, force: Option<&str>) -> Result<(), Problem> {
+fn overrules(shelf: &Shelf, manifest: &Manifest, force: Option<&str>) -> Result<(), Problem> {
     let key = manifest.key();
-    let Some(doubt) = manifest.doubt else {
-        return Err(Problem::new(Code::Refused, format!("nobody doubts {key}"))
+    if adopting::is_free(&shelf.ctrl, manifest) {
+        return Err(Problem::new(Code::Refused, format!("{key} needs nobody's word"))
             .because("a restore may choose it as it is")
             .next("requorum snapshot ls"));
-    };
+    }
+    let Some(doubt) = manifest.doubt else { return Ok(()) };
     if force == Some(doubt.name()) {
         return Ok(());
     }
@@ -95,6 +98,12 @@ async fn foreign(
     let from = ours.as_deref().unwrap_or_else(|| in_bucket(&settings.bucket, key));
     let inc = source::lineage(&shelf.ctrl);
     may_matter(shelf, inc)?;
+    if !adoption::is_short(&because) {
+        let text = format!(
+            "the reason is longer than the {BECAUSE_MAX} bytes that are kept with a snapshot"
+        );
+        return Err(Problem::new(Code::Usage, text).next("say it again in fewer words"));
+    }
     let seat = shelf.ctrl.seat_named(&settings.name).ok_or_else(|| {
         Problem::new(Code::Foreign, format!("the cluster has no seat called {}", settings.name))
             .next("check ETCD_NAME")

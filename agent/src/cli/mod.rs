@@ -33,7 +33,7 @@ use std::{path::PathBuf, sync::Arc};
 #[command(
     name = "requorum",
     version,
-    after_help = "Settings come from flags, the environment and /var/run/coreos/etcdadm-environment; --help lists them.\nExit codes: 0 done, 1 failed, 2 usage, 10 no snapshot, 11 held by another, 12 refused, 13 paused,\n15 store unreachable, 16 store ignores conditions, 17 foreign data, 18 no agent, 20 degraded,\n21 no quorum, 255 fenced. Any other code is a failure."
+    after_help = "Settings come from flags, the environment and /var/run/coreos/etcdadm-environment; --help lists them.\nExit codes: 0 done, 1 failed, 2 usage, 10 no snapshot, 11 held by another, 12 refused, 13 paused,\n14 not all was deleted, 15 store unreachable, 16 store ignores conditions, 17 foreign data, 18 no agent, 20 degraded,\n21 no quorum, 255 fenced. Any other code is a failure."
 )]
 pub struct Cli {
     /// What to do.

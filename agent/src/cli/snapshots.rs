@@ -93,23 +93,31 @@ pub enum Snapshot {
     },
 }
 
-/// Runs one of them. Interrupted, it removes what it downloaded or started: each can be said again.
+/// Runs one of them. Interrupted, it removes what it downloaded or started. Each can be said again.
 pub(super) async fn run(context: &Context<'_>, what: Snapshot) -> Result<(), Problem> {
     let listen = |kind| {
         signal(kind)
             .map_err(|error| Problem::new(Code::Failed, "no signal can be heard").because(error))
     };
     let (mut int, mut term) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let done = match &what {
+        Snapshot::Prune(_) => {
+            "what it had deleted stays deleted; `requorum snapshot ls` shows what is left"
+        }
+        Snapshot::Adopt { .. } => {
+            "what it had downloaded is removed; `requorum snapshot ls` shows whether the word is on record"
+        }
+        Snapshot::Ls { .. }
+        | Snapshot::Inspect { .. }
+        | Snapshot::Verify { .. }
+        | Snapshot::Rehearse { .. } => "what it had begun beside etcd's data is removed",
+    };
     let heard = tokio::select! {
         done = act(context, what) => return done,
         _ = int.recv() => "SIGINT",
         _ = term.recv() => "SIGTERM",
     };
-    Err(Problem::new(
-        Code::Failed,
-        format!("{heard} ended it; what it had begun beside etcd's data is removed"),
-    )
-    .next("say it again"))
+    Err(Problem::new(Code::Failed, format!("{heard} ended it; {done}")).next("say it again"))
 }
 
 async fn act(context: &Context<'_>, what: Snapshot) -> Result<(), Problem> {

@@ -13,6 +13,7 @@ use crate::ports::{
 use protocol::{
     cluster::Digest,
     event::{Failure, FailureKind},
+    manifest::Manifest,
     pack::{self, Blocks, CHAIN_MAX, Chain, Pack},
     registry::Pin,
     wire::{Keys, PACK_TRAILER, parse_pack_index, parse_pack_trailer},
@@ -169,6 +170,21 @@ impl Hands {
             }
         }
         Ok(None)
+    }
+
+    /// The manifest of the same content that was published before, if what it is made of is still there.
+    pub(super) async fn published_before(&self, uid: &str, key: &str) -> Result<Manifest, Failure> {
+        let stored = self.manifest_at(key).await?;
+        let stored = stored.ok_or_else(|| unavailable(format!("{key} was there and is gone")))?;
+        let objects = stored.needs.iter().chain([&stored.data]);
+        if let Some(gone) = self.gone(uid, stored.inc, objects).await? {
+            return Err(bad(format!(
+                "the same content is listed as {key}, whose {gone} is gone: write something to etcd and \
+                 save again"
+            )));
+        }
+        tracing::info!(key, "the same snapshot was published before");
+        Ok(stored)
     }
 
     async fn tail_of(&self, uid: &str, key: &str, most: u64) -> Result<Tail, Failure> {

@@ -101,6 +101,7 @@ impl Hands {
     }
 
     pub(super) async fn save(&self, uid: &str, slot: Slot, save: &Save) -> Done {
+        self.kept.forget().await; // what is saved lives, and its room is its own
         let door = self.door().await;
         let Answer::Status(status) = self.ports.etcd.probe(&door).await else {
             return Err(unavailable(
@@ -230,6 +231,7 @@ impl Hands {
     /// A snapshot from a copy of the stopped member's data. It holds all that the log had
     /// committed, so its index is the log's commit index.
     pub(super) async fn salvage(&self, uid: &str, slot: Slot, inc: u64) -> Done {
+        self.kept.forget().await; // a copy of the member and its snapshot need the room
         let log = self.ports.machine.read_log().await.map_err(unavailable)?;
         let LogState::Present { cluster_id, .. } = self.ports.machine.data().await.log else {
             return Err(unavailable("the stopped member's log is not there to be salvaged"));
@@ -336,9 +338,7 @@ impl Hands {
         let bytes = encode_manifest(&manifest);
         let put = self.ports.store.put_if_absent(&key, bytes).await.map_err(store_failed)?;
         if put == Put::Conflict {
-            let stored = self.manifest_at(&key).await?;
-            tracing::info!(key, "the same snapshot was published before");
-            return stored.ok_or_else(|| unavailable(format!("{key} was there and is gone")));
+            return self.published_before(uid, &key).await;
         }
         match manifest.doubt {
             None => tracing::info!(

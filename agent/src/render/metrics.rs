@@ -96,7 +96,7 @@ fn snapshots(page: &mut Page, status: &Status) {
     let newest = status.newest_snapshot.as_ref();
     page.one(
         "newest_snapshot_revision",
-        "Revision of the newest snapshot that this agent took.",
+        "Revision of the newest snapshot that this agent took; none where it took none yet.",
         newest.map(|newest| newest.revision),
     );
     page.one(

@@ -176,10 +176,14 @@ impl Scene<'_> {
         if let Some(doubted) =
             damaged.filter(|found| !guards::is_trusted(found, &self.ctrl.adopted))
         {
-            let doubt = doubted.doubt.map_or("", Doubt::name);
+            let (why, force) = doubted.doubt.map(Doubt::name).map_or_else(
+                || ("nobody answers for it any more".into(), String::new()),
+                |doubt| (doubt.into(), alloc::format!(" --force {doubt}")),
+            );
+            let why: String = why;
             let text = alloc::format!(
-                "the snapshot that the request names is doubtful ({doubt}): say `requorum snapshot adopt \
-                 {named} --force {doubt} --because TEXT`, or `requorum abort`"
+                "the snapshot that the request names is doubtful ({why}): say `requorum snapshot adopt \
+                 {named}{force} --because TEXT`, or `requorum abort`"
             );
             return Some(Step::Wait(Note::new(Code::DoubtfulSnapshot, text)));
         }

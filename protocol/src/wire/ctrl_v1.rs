@@ -156,10 +156,12 @@ pub fn parse_ctrl(attributes: &Map<String, Value>) -> Result<Ctrl, WireError> {
 }
 
 fn read(at: &Fields<'_>) -> Result<Ctrl, WireError> {
+    let inc = at.get("inc").number()?;
+    let adoptions = |all: &Node<'_>| all.list(|adoption| read_adoption(adoption, inc));
     Ok(Ctrl {
         version: at.get("v").number()?,
         uid: at.get("uid").text()?,
-        inc: at.get("inc").number()?,
+        inc,
         token: at.get("token").text()?,
         cluster_id: at.get("etcd_cluster_id").optional(Node::cluster_id)?,
         seats: parts_v1::read_seats(&at.get("slots"))?,
@@ -179,7 +181,7 @@ fn read(at: &Fields<'_>) -> Result<Ctrl, WireError> {
         paused: at.get("paused").optional(Node::text)?,
         aborts: at.get("aborts").number32()?,
         parked: at.get("parked").optional(|parked| parked.named(Parked::parse))?,
-        adopted: at.get("adopted").optional(|all| all.list(read_adoption))?.unwrap_or_default(),
+        adopted: at.get("adopted").optional(adoptions)?.unwrap_or_default(),
         approved: at.get("approved").optional(|all| all.list(read_approval))?.unwrap_or_default(),
         op_id: at.get("op_id").text()?,
     })
@@ -209,7 +211,12 @@ fn adoption(adoption: &Adoption) -> AdoptionV1<'_> {
     }
 }
 
-fn read_adoption(node: &Node<'_>) -> Result<Adoption, WireError> {
+/// A bare digest is a word of the time when nothing else was kept of it.
+fn read_adoption(node: &Node<'_>, inc: u64) -> Result<Adoption, WireError> {
+    if let Ok(sha256) = node.digest() {
+        let unknown = || String::from("not known");
+        return Ok(Adoption { sha256, inc, by: unknown(), because: unknown(), said: None });
+    }
     let at = node.map()?;
     Ok(Adoption {
         sha256: at.get("sha256").digest()?,
