@@ -49,7 +49,7 @@ async fn an_upload_that_stalls_leaves_the_chain_as_it_was() {
     let base = saved(&hands, &chained()).await;
     stage.write(3);
     let first = saved(&hands, &chained()).await;
-    assert_eq!(first.needs, [base.data.clone()]);
+    assert_eq!(first.needs, std::slice::from_ref(&base.data));
     let before = (stage.listed("/snap/"), stage.listed("/data/"));
     stage.write(3);
     stage.write(5);
@@ -62,6 +62,21 @@ async fn an_upload_that_stalls_leaves_the_chain_as_it_was() {
     let second = saved(&hands, &chained()).await;
     assert_eq!(second.needs, [base.data.clone(), first.data.clone()]);
     assert_eq!(fetched(&stage, &second).await, stage.file());
+}
+
+#[tokio::test]
+async fn what_has_no_manifest_is_not_laid_over() {
+    let stage = Stage::new(40);
+    let hands = stage.hands();
+    let base = saved(&hands, &chained()).await;
+    stage.write(3);
+    stage.goes_wrong(Fault::Put);
+    save(&hands, &chained()).await.expect_err("the manifest is not taken");
+    stage.write(5);
+    // retention deletes what no manifest speaks of, once it is old
+    let next = saved(&hands, &chained()).await;
+    assert_eq!(next.needs, [base.data]);
+    assert_eq!(fetched(&stage, &next).await, stage.file());
 }
 
 #[tokio::test]

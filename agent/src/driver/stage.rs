@@ -31,6 +31,8 @@ pub(super) enum Fault {
     Stall,
     /// Retention deletes all data right after an upload.
     Swept,
+    /// A small object is not taken.
+    Put,
     /// The copy to the old URI is refused.
     Copy,
 }
@@ -171,6 +173,9 @@ impl ObjectStore for Stage {
     }
 
     async fn put_if_absent(&self, key: &str, bytes: Vec<u8>) -> Result<Put, StoreError> {
+        if self.meets(Fault::Put) {
+            return Err(refused());
+        }
         if self.state().objects.contains_key(key) {
             return Ok(Put::Conflict);
         }

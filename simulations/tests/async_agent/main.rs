@@ -3,7 +3,8 @@
 //!
 //! Comes from seeds. Goes out: nothing, or the seed, the invariant that broke and the end of the
 //! trace. etcd, its process and the disk are the walkthroughs' models, behind the agent's ports.
-//! `ASYNC_SEED=n` plays one seed again, `ASYNC_SEEDS=n` so many, `ASYNC_TRACE=file` writes its trace,
+//! `ASYNC_SEED=n` plays one seed again, `ASYNC_SEEDS=n` so many,
+//! `ASYNC_SAVERS=n` so many of savers, `ASYNC_TRACE=file` writes its trace,
 //! `ASYNC_LOG=debug` lets its agents speak.
 
 #![expect(clippy::print_stdout, reason = "a seed is told before it is played")]
@@ -217,4 +218,16 @@ fn savers_end_well() {
     assert!(some(|played| played.handovers), "nobody took over: the plots prove nothing");
     assert!(some(|played| played.dropped), "no manifest was pruned: the plots prove nothing");
     assert!(some(|played| played.swept), "no data was deleted: the plots prove nothing");
+}
+
+/// A large file whose parts, or whose completion, the bucket takes without an answer: the save fails, its
+/// parts are given up, and the next one is as good as any; or it is found out that all is there.
+#[test]
+fn large_files_end_well() {
+    listen();
+    let played = must_end_well(&Plot::of_large_files());
+    let met = |what: &str| played.sprung.get(what).copied().unwrap_or(0);
+    assert_eq!((met("Base Lost"), met("Complete Lost")), (6, 1));
+    assert_eq!(played.uploads, 0, "parts were left behind");
+    assert!(played.packs > 3 && played.whole > 3);
 }

@@ -3,7 +3,8 @@
 //! Comes from a [plot](super::plot), at the moments that the [run](super::run) steps to. Goes to the
 //! simulated network and the [world](super::world).
 
-use super::{NAMES, plot::What, run::Stage};
+use super::{NAMES, plot::What, run::Stage, world::Fate};
+use agent::adapters::aws;
 
 /// How long an agent that goes away is away: longer than a silent member is waited for.
 pub(crate) const AWAY: u64 = 40_000;
@@ -57,6 +58,10 @@ impl Stage<'_> {
                 world.changed();
             }
             What::Trap(moment, fate) => self.shared.lock().traps.push((moment, fate)),
+            What::Silence(moment) => {
+                let tries = (0..aws::ATTEMPTS).map(|_| (moment, Fate::Lost));
+                self.shared.lock().traps.extend(tries);
+            }
             What::Pause(moment, lasts) => self.shared.lock().pauses.push((moment, lasts)),
             What::Prune => self.look().prune(),
             What::Defragment(at) => self.shared.lock().defragment(at),
@@ -105,6 +110,7 @@ impl Stage<'_> {
             | What::Down(_)
             | What::Kill(_)
             | What::Trap(..)
+            | What::Silence(_)
             | What::Pause(..)
             | What::Prune
             | What::Defragment(_)

@@ -10,6 +10,9 @@ use super::{
 };
 use protocol::{limits::Timers, time::Span};
 
+/// Pages of a file that is more than one part.
+const LARGE: u64 = 2_400;
+
 /// Random numbers from a seed (splitmix64), the same on every machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(u64);
@@ -90,6 +93,8 @@ pub(crate) enum What {
     Wipe(usize),
     /// Something becomes of whoever comes to this moment of a save next.
     Trap(Moment, Fate),
+    /// Whoever comes to this moment of a save next is never answered, however often it tries.
+    Silence(Moment),
     /// The next save stands still before this moment, for so many milliseconds.
     Pause(Moment, u64),
     /// Retention deletes what it no longer wants.
@@ -119,6 +124,8 @@ pub(crate) struct Plot {
     pub(crate) unheard: bool,
     /// It is about the savers: snapshots are saved more often, and one more after all is healed.
     pub(crate) savers: bool,
+    /// Databases so large that they are uploaded in parts.
+    pub(crate) large: bool,
     pub(crate) mishaps: Vec<Mishap>,
 }
 
@@ -161,7 +168,11 @@ impl Plot {
 
     /// Pages of an empty database: with few of them a chain soon grows too long.
     pub(crate) const fn pages(&self) -> u64 {
-        if self.savers { PAGES / 2 + self.seed % PAGES } else { PAGES }
+        match (self.large, self.savers) {
+            (true, _) => LARGE,
+            (false, true) => PAGES / 2 + self.seed % PAGES,
+            (false, false) => PAGES,
+        }
     }
 
     /// No disaster: savers that die, hear nothing, stand still and give way, and a bucket that is pruned.
@@ -179,6 +190,21 @@ impl Plot {
         mishaps.extend(prunes.map(|after| Mishap { after, lasts: 0, what: What::Prune }));
         mishaps.sort_by_key(|mishap| mishap.after);
         Self { seed, latency, savers: true, mishaps, ..Self::default() }
+    }
+
+    /// Large files: all tries of two parts at once come to nothing, and later the answer to a completion.
+    pub(crate) fn of_large_files() -> Self {
+        let (lasts, wait) = (0, 3_000);
+        let new_base = [0, 1, 2].map(What::Defragment);
+        let stuck = [What::Silence(Moment::Base); 2];
+        let lost = [What::Trap(Moment::Complete, Fate::Lost)];
+        let first =
+            stuck.into_iter().chain(new_base).map(|what| Mishap { after: 8_000, lasts, what });
+        let then =
+            lost.into_iter().chain(new_base).map(|what| Mishap { after: 25_000, lasts, what });
+        let end = Mishap { after: 45_000, lasts: wait, what: What::Prune };
+        let mishaps = first.chain(then).chain([end]).collect();
+        Self { seed: 1, latency: 5, savers: true, large: true, mishaps, ..Self::default() }
     }
 
     fn unheard(seed: u64, latency: u64) -> Self {
@@ -252,8 +278,9 @@ fn mishap_of_savers(dice: &mut Dice) -> What {
     match dice.below(12) {
         0 | 1 => What::Trap(Moment::Manifest, Fate::DieBefore),
         2 => What::Trap(moment, dice.pick(&[Fate::DieBefore, Fate::DieAfter])),
-        3 | 4 => What::Trap(moment, Fate::Lost),
-        5 | 6 => What::Trap(moment, Fate::Deaf),
+        3 => What::Trap(moment, Fate::Lost),
+        4 | 5 => What::Silence(moment),
+        6 => What::Trap(moment, Fate::Deaf),
         7 | 8 => What::Pause(moment, dice.pick(&[9_000, 20_000, 45_000])),
         9 => What::Crash(at),
         10 => What::Trouble(Store::Bucket, dice.between(10, 60)),

@@ -60,6 +60,8 @@ pub(crate) struct Played {
     /// Manifests and data deleted by retention.
     pub(crate) dropped: u64,
     pub(crate) swept: u64,
+    /// Uploads in parts that were neither completed nor aborted.
+    pub(crate) uploads: u64,
     /// Times that the saving changed hands.
     pub(crate) handovers: u64,
     /// Traps and pauses that somebody met.
@@ -309,6 +311,7 @@ impl Stage<'_> {
             dropped: world.shelf.dropped,
             swept: world.shelf.swept,
             handovers: world.shelf.handovers,
+            uploads: self.objects.uploads(BUCKET).len() as u64,
             sprung: world.shelf.sprung.clone(),
             trace: world.trace().to_vec(),
         }

@@ -15,10 +15,12 @@ const DEAF: u64 = 12_000;
 /// A moment of a save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Moment {
-    /// A whole file is stored.
+    /// A whole file is stored, or a part of one.
     Base,
     /// What differs is stored.
     Pack,
+    /// The parts of a large file become one object.
+    Complete,
     /// The manifest of either is put.
     Manifest,
 }
@@ -26,12 +28,13 @@ pub(crate) enum Moment {
 impl Moment {
     /// Whether a store call is of this moment, by what it is [called](super::wire).
     fn is(self, does: &str) -> bool {
-        let (folder, end) = match self {
-            Self::Base => ("/data/", ".db"),
-            Self::Pack => ("/data/", ".pack"),
-            Self::Manifest => ("/snap/", ".json"),
+        let (verb, folder, end) = match self {
+            Self::Base => ("PUT", "/data/", ".db"),
+            Self::Pack => ("PUT", "/data/", ".pack"),
+            Self::Complete => ("COMPLETE", "/data/", ".db"),
+            Self::Manifest => ("PUT", "/snap/", ".json"),
         };
-        does.starts_with("PUT") && does.contains(folder) && does.ends_with(end)
+        does.starts_with(verb) && does.contains(folder) && does.ends_with(end)
     }
 
     /// The moment before data of this name is stored.

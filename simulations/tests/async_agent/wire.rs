@@ -124,7 +124,7 @@ impl HttpConnector for Wire {
         HttpConnectorFuture::new(async move {
             let (store, does) = match request.headers().get("x-amz-target") {
                 Some(target) => (Store::Table, target.rsplit('.').next().unwrap_or(target).into()),
-                None => (Store::Bucket, format!("{} {}", request.method(), kind(request.uri()))),
+                None => (Store::Bucket, format!("{} {}", verb(&request), kind(request.uri()))),
             };
             let fate = wire.shared.lock().call(wire.at, store, &does);
             if fate == Fate::DieBefore {
@@ -161,13 +161,21 @@ impl Wire {
     }
 }
 
+/// Its method; the call that makes parts an object looks else like the one that begins them.
+fn verb(request: &HttpRequest) -> &str {
+    let completes = request.method() == "POST" && request.uri().contains("uploadId=");
+    if completes { "COMPLETE" } else { request.method() }
+}
+
 /// What a call is about, without what differs from run to run: the host, the query, ids and digests.
 fn kind(uri: &str) -> String {
     let path = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     let path = path.split('?').next().unwrap_or(path);
     let random = |word: &str| word.split(['-', '.']).any(|part| part.len() >= 12);
-    let end =
-        |word: &str| word.rsplit_once('.').map_or("*".to_owned(), |(_, end)| format!("*.{end}"));
+    let end = |word: &str| match word.rsplit_once('.') {
+        Some((_, end)) => format!("*.{end}"),
+        None => "*".to_owned(),
+    };
     let words = path.split('/').skip(2);
     let words = words.map(|word| if random(word) { end(word) } else { word.to_owned() });
     words.collect::<Vec<_>>().join("/")

@@ -217,7 +217,7 @@ impl World {
     pub(crate) fn call(&mut self, at: usize, store: Store, does: &str) -> Fate {
         let who = self.machines[at].name.clone();
         self.say(&who, format!("> {does}"));
-        let writes = ["PUT", "UpdateItem", "TransactWriteItems"];
+        let writes = ["PUT", "COMPLETE", "UpdateItem", "TransactWriteItems"];
         let decides = writes.iter().any(|verb| does.starts_with(verb)) && !does.contains("votes");
         if decides {
             *self.decisions.entry(at).or_default() += 1;
