@@ -53,7 +53,7 @@ const PREFIX: &str = "p";
 /// Seeds played if nothing else is said.
 const SEEDS: u64 = 200;
 /// Seeds of savers' plots.
-const SAVERS: u64 = 16;
+const SAVERS: u64 = 12;
 /// Seeds played twice.
 const TWICE: u64 = 10;
 
