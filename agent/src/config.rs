@@ -12,6 +12,7 @@ mod sources;
 mod names;
 pub(crate) mod snapshots;
 
+pub use snapshots::Sealing;
 pub use sources::{ENV_FILE, environment};
 
 use crate::{
@@ -59,6 +60,10 @@ pub struct Settings {
     pub timers: Timers,
     /// `REQUORUM_SNAPSHOT_FORMAT`: `incremental` (default) or `full`.
     pub incremental: bool,
+    /// `REQUORUM_SNAPSHOT_RECIPIENTS` and `REQUORUM_SNAPSHOT_IDENTITY_FILE`; by default nothing is sealed.
+    pub sealing: Sealing,
+    /// `REQUORUM_SNAPSHOT_EXPORT`: `plain`, `off`; default `plain`, and `off` where snapshots are sealed.
+    pub export: bool,
     /// `REQUORUM_MODE`: `automatic` (default), `ask`, `off`.
     pub mode: Mode,
     /// `REQUORUM_THRESHOLD`: `quorum` (default), `1/N`.
@@ -93,6 +98,7 @@ pub fn settle(env: &Environment) -> Result<Settings, Problem> {
     let optional =
         |key: &str, default: &str| env.get(key).cloned().unwrap_or_else(|| default.to_owned());
     let (data_dir, state_dir) = directories(env)?;
+    let sealing = snapshots::sealing(env)?;
     Ok(Settings {
         data_dir,
         state_dir,
@@ -110,6 +116,8 @@ pub fn settle(env: &Environment) -> Result<Settings, Problem> {
         instance: instance(env)?,
         timers: snapshots::timed(env, timers(env)?)?,
         incremental: snapshots::incremental(env)?,
+        export: snapshots::export(env, &sealing)?,
+        sealing,
         mode: mode(env)?,
         threshold: threshold(env)?,
         min_members: number(env, "REQUORUM_MIN_MEMBERS", 1..=seats.len() as u64)?

@@ -1,8 +1,12 @@
-//! **snapshots** — etcd's own tools on real snapshots: inspected, restored, salvaged, rehearsed.
+//! **snapshots** — etcd's own tools on real snapshots: inspected, restored, salvaged, rehearsed, sealed.
 
 mod common;
+#[path = "snapshots/bucket.rs"]
+mod bucket;
 #[path = "snapshots/rehearsal.rs"]
 mod rehearsal;
+#[path = "snapshots/sealed.rs"]
+mod sealed;
 
 use agent::{
     adapters::{etcdutl::Etcdutl, wal_log},

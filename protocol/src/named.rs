@@ -1,13 +1,14 @@
 //! **named** — the stable name of every state that leaves the program: in records, in guards, in
 //! what the operator reads.
 //!
-//! Comes from the enums of [`registry`](crate::registry), [`vote`](crate::vote) and
-//! [`manifest`](crate::manifest). Goes to the wire and to the guards that compare with it. One
+//! Comes from the enums of [`registry`](crate::registry), [`vote`](crate::vote),
+//! [`manifest`](crate::manifest) and [`pack`](crate::pack). Goes to the wire and to the guards that compare with it. One
 //! table serves both directions, so a name can't be written that isn't read, and the compiler
 //! asks for a name when a variant is added. A name, once released, never changes its meaning.
 
 use crate::{
     manifest::{Doubt, Reason},
+    pack::Stored,
     registry::{Evidence, Parked, Phase, Stage, Why},
     vote::Health,
 };
@@ -102,6 +103,12 @@ names!(Doubt {
     Corrupt = "corrupt",
 });
 
+names!(Stored {
+    Plain = "plain",
+    Zstd = "zstd",
+    SealedZstd = "sealed-zstd",
+});
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +127,6 @@ mod tests {
 
     #[test]
     fn every_name_reads_back() {
-        reads_back!(Phase, Stage, Parked, Evidence, Health, Reason, Doubt);
+        reads_back!(Phase, Stage, Parked, Evidence, Health, Reason, Doubt, Stored);
     }
 }

@@ -9,7 +9,11 @@
 //! the whole file. That last check is what makes a restored file right; all before it only says
 //! earlier, and by name, what is wrong.
 //!
-//! A pack names what it is laid over, so a restorer that knows only the newest finds all of them.
+//! A pack names what it is laid over, so a restorer that knows only the newest finds all of them. One
+//! that is laid over nothing holds the whole file: a base where a plain file must not be stored.
+//!
+//! How the bytes of the blocks are stored is but a name here ([`Stored`]): who compresses and seals
+//! them is the agent (`agent/src/driver/packed.rs`).
 
 mod blocks;
 
@@ -33,8 +37,8 @@ pub const RUNS_MAX: usize = 400_000;
 /// Most packs of a chain: four hours at one a minute. It bounds the requests that a restore needs,
 /// and ends the walk of a restorer that was led in a circle.
 pub const CHAIN_MAX: usize = 240;
-/// The packs of a chain may hold its base's bytes divided by this: a restore reads at most half as
-/// much again as without packs, and a chain costs at most half as much again as its base.
+/// The packs of a chain may take its file's bytes divided by this, as they are stored: a restore reads
+/// at most half as much again as the file has, and as much less as the blocks can be compressed.
 pub const BASE_SHARE: u64 = 2;
 
 /// Most bytes that one run takes in the index: two numbers of 16 digits, two brackets, two commas.
@@ -94,17 +98,34 @@ impl Runs {
     }
 }
 
+/// How the blocks of a pack are stored: all of them as one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stored {
+    /// As they are.
+    Plain,
+    /// One frame of Zstandard.
+    Zstd,
+    /// One frame of Zstandard, sealed as a file of age (<https://age-encryption.org/v1>).
+    SealedZstd,
+}
+
 /// The index of one pack: all but the bytes of its blocks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pack {
     /// What it is laid over: the data key of a base or of another pack, below the cluster's prefix,
-    /// and the digest of the file which that one gives (not of the object, if it is a pack).
-    pub before: Pin,
+    /// and the digest of the file which that one gives (not of the object, if it is a pack). `None`:
+    /// it is laid over nothing and holds all blocks.
+    pub before: Option<Pin>,
     /// Bytes of the file that results, at most [`SIZE_MAX`].
     pub size: u64,
     /// Digest of the file that results.
     pub sha256: Digest,
-    /// Digest of the pack's own block bytes, in order.
+    /// How its blocks are stored.
+    pub stored: Stored,
+    /// Digest of its blocks as they are stored. It tells, without a key, sealed blocks that are
+    /// damaged from those that are sealed for somebody else.
+    pub stored_sha256: Digest,
+    /// Digest of the bytes of its blocks, in order.
     pub blocks_sha256: Digest,
     /// Which blocks of the file it holds; none where the file only became shorter.
     pub runs: Vec<Run>,
@@ -113,7 +134,7 @@ pub struct Pack {
 /// Bytes of a pack, and where they belong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Segment {
-    /// Where they begin in the pack, in bytes.
+    /// Where they begin among the pack's blocks, in bytes.
     pub in_pack: u64,
     /// Where they begin in the file, in bytes; a multiple of [`BLOCK`].
     pub in_file: u64,
@@ -134,6 +155,8 @@ pub enum Flaw {
     Order(usize),
     /// This run ends behind the file's last block.
     Beyond(usize),
+    /// Blocks are left out, and it is laid over nothing that has them.
+    Before,
 }
 
 impl fmt::Display for Flaw {
@@ -146,6 +169,7 @@ impl fmt::Display for Flaw {
                 write!(f, "holds a run at {at} that begins before the last one ends")
             }
             Self::Beyond(at) => write!(f, "holds a run at {at} that ends behind the file"),
+            Self::Before => f.write_str("is missing"), // said of `before`
         }
     }
 }
@@ -153,7 +177,8 @@ impl fmt::Display for Flaw {
 impl core::error::Error for Flaw {}
 
 impl Pack {
-    /// Whether the runs can be laid into a file of this size, one after the other.
+    /// Whether the runs can be laid into a file of this size, one after the other, and whether they
+    /// are all of it where nothing else has the rest.
     ///
     /// # Errors
     /// The first flaw found.
@@ -166,6 +191,7 @@ impl Pack {
         }
         let blocks = self.size.div_ceil(BLOCK_BYTES);
         let mut free = 0; // the first block that no run has taken
+        let mut held = 0;
         for (at, run) in self.runs.iter().enumerate() {
             if run.count == 0 {
                 return Err(Flaw::Empty(at));
@@ -177,6 +203,10 @@ impl Pack {
                 Some(end) if end <= blocks => end,
                 Some(_) | None => return Err(Flaw::Beyond(at)),
             };
+            held += run.count; // no more than the file's blocks: each is taken once
+        }
+        if self.before.is_none() && held != blocks {
+            return Err(Flaw::Before);
         }
         Ok(())
     }
@@ -195,7 +225,7 @@ impl Pack {
         })
     }
 
-    /// Bytes of all its blocks: where the index begins in the object.
+    /// Bytes of all its blocks. How many are stored for them, the trailer tells.
     pub fn bytes(&self) -> u64 {
         self.segments().last().map_or(0, |last| last.in_pack.saturating_add(last.bytes))
     }
@@ -204,11 +234,11 @@ impl Pack {
 /// How far a chain has grown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Chain {
-    /// Bytes of its base.
+    /// Bytes of its first file.
     pub base: u64,
     /// How many packs lie over it.
     pub packs: usize,
-    /// Bytes of those packs, with their indexes.
+    /// Bytes of those packs as they are stored, with their indexes.
     pub bytes: u64,
 }
 

@@ -4,6 +4,9 @@
 //! same. Compared with the simple way, which holds whole files. What is damaged, and whether it is
 //! found by name, is drawn up by hand.
 
+#[path = "packs/index.rs"]
+mod index;
+
 use proptest::{
     collection::vec,
     prelude::*,
@@ -11,7 +14,7 @@ use proptest::{
 };
 use protocol::{
     cluster::Digest,
-    pack::{BLOCK, Blocks, CHAIN_MAX, Flaw, INDEX_MAX, Pack, RUNS_MAX, Run, Runs, SIZE_MAX},
+    pack::{BLOCK, Blocks, CHAIN_MAX, Pack, Run, Runs, SIZE_MAX, Stored},
     registry::Pin,
     wire::{self, PACK_TRAILER, PackTrailer},
 };
@@ -33,6 +36,16 @@ struct Saver {
     blocks: Blocks,
     last: Option<Pin>,
     file: Vec<u8>,
+}
+
+/// A pack whose blocks are stored as they are.
+fn plain(before: Option<Pin>, size: u64, sha256: Digest, blocks: Digest, runs: Vec<Run>) -> Pack {
+    let (stored_sha256, blocks_sha256) = (blocks, blocks);
+    Pack { before, size, sha256, stored: Stored::Plain, stored_sha256, blocks_sha256, runs }
+}
+
+fn tail_of(pack: &Pack) -> Vec<u8> {
+    wire::encode_pack_tail(pack, pack.bytes())
 }
 
 /// The runs of blocks in which `new` differs from `old`, the simple way.
@@ -63,10 +76,10 @@ impl Saver {
             Some(before) => {
                 assert_eq!(runs, simple_runs(&self.file, file), "no block too many or too few");
                 let size = file.len() as u64;
-                let pack = Pack { before, size, sha256, blocks_sha256: Digest::of(&bytes), runs };
+                let pack = plain(Some(before), size, sha256, Digest::of(&bytes), runs);
                 assert_eq!(pack.check(), Ok(()));
                 assert_eq!(pack.bytes(), bytes.len() as u64);
-                (wire::Keys::pack(1, &id), [bytes, wire::encode_pack_tail(&pack)].concat())
+                (wire::Keys::pack(1, &id), [bytes, tail_of(&pack)].concat())
             }
         };
         self.bucket.insert(key.clone(), object);
@@ -124,7 +137,7 @@ fn restore(bucket: &BTreeMap<String, Vec<u8>>, pin: &Pin) -> Result<Vec<u8>, Str
         if pack.sha256 != at.sha256 {
             return Err("the pack before is another one".to_owned());
         }
-        at = pack.before.clone();
+        at = pack.before.clone().ok_or("it is laid over nothing")?;
         packs.push((pack, blocks));
     }
     let mut file = bucket.get(&at.key).ok_or("the base is missing")?.clone();
@@ -168,7 +181,7 @@ fn any_pack() -> impl Strategy<Value = Pack> {
     let size = prop_oneof![0..200_000_u64, any::<u64>(), Just(SIZE_MAX)];
     (".*", size, vec(run, 0..5)).prop_map(|(key, size, runs)| {
         let sha256 = Digest::of(key.as_bytes());
-        Pack { before: Pin { key, sha256 }, size, sha256, blocks_sha256: sha256, runs }
+        plain(Some(Pin { key, sha256 }), size, sha256, sha256, runs)
     })
 }
 
@@ -212,7 +225,7 @@ proptest! {
             prop_assert!(free.is_multiple_of(BLOCK as u64) || free == pack.size);
         }
         prop_assert!(free <= pack.size && in_pack == pack.bytes());
-        let tail = wire::encode_pack_tail(&pack);
+        let tail = tail_of(&pack);
         let (index, trailer) = tail.split_at(tail.len() - PACK_TRAILER);
         let trailer = wire::parse_pack_trailer(trailer, pack.bytes() + tail.len() as u64);
         prop_assert_eq!(wire::parse_pack_index(&trailer.expect("its own"), index), Ok(pack));
@@ -221,10 +234,10 @@ proptest! {
     #[test]
     fn no_bytes_make_a_reader_panic(
         mut trailer in vec(any::<u8>(), 50..60), marked: bool, size: u64, blocks_len: u64,
-        index in "\\{\"v\":1,\"before\":[{}:\",0-9a-z]{0,40}|.*",
+        index in "\\{\"v\":2,\"before\":[{}:\",0-9a-z]{0,40}|.*",
     ) {
         if marked {
-            trailer[..8].copy_from_slice(b"RQPACK1\n");
+            trailer[..8].copy_from_slice(b"RQPACK2\n");
         }
         let _refused_or_not = wire::parse_pack_trailer(&trailer, size);
         let index = index.as_bytes();
@@ -296,8 +309,10 @@ fn a_pack_cut_off_anywhere_or_put_together_otherwise_is_refused() {
     assert!(refused(&[trailer, blocks, index]).contains("trailer doesn't begin with its mark"));
     assert!(refused(&[other, one, index, trailer]).contains("blocks are damaged"));
     assert!(refused(&[object, trailer]).contains("trailer tells of"));
-    let newer = [head, b"RQPACK2\n", &trailer[8..]].concat();
+    let newer = [head, b"RQPACK3\n", &trailer[8..]].concat();
     assert!(open(&newer).expect_err("not ours").contains("upgrade requorum"));
+    let older = [head, b"RQPACK1\n", &trailer[8..]].concat();
+    assert!(open(&older).expect_err("not ours").contains("only the requorum that wrote it"));
 }
 
 #[test]
@@ -318,70 +333,9 @@ fn packs_in_each_others_place_give_nothing() {
     saver.bucket.remove(first);
     assert_eq!(restored(&saver.bucket), Err("a pack is missing".to_owned()));
     let (mut pack, blocks) = open(&whole[second]).expect("it is whole");
-    pack.before = last.clone();
-    let circle = [blocks, &wire::encode_pack_tail(&pack)].concat();
+    pack.before = Some(last.clone());
+    let circle = [blocks, &tail_of(&pack)].concat();
     saver.bucket.insert(second.clone(), circle);
     assert_eq!(restored(&saver.bucket), Err("the chain has no end".to_owned()));
     assert!(restore(&whole, &last) == Ok(saver.file));
-}
-
-#[test]
-fn each_flaw_of_an_index_is_refused_by_name() {
-    let run = |first, count| Run { first, count };
-    let sha256 = Digest::of(b"");
-    let before = Pin { key: "k".to_owned(), sha256 };
-    let size = 10 * BLOCK as u64 + 1; // eleven blocks
-    let good = Pack { before, size, sha256, blocks_sha256: sha256, runs: vec![run(0, 11)] };
-    assert_eq!(good.check(), Ok(()));
-    let many = (0..=RUNS_MAX as u64).map(|at| run(2 * at, 1)).collect();
-    let cases = [
-        (size, vec![run(0, 1), run(3, 0)], Flaw::Empty(1), "`runs` holds an empty run at 1"),
-        (size, vec![run(3, 2), run(4, 1)], Flaw::Order(1), "`runs` holds a run at 1 that begins"),
-        (size, vec![run(3, 2), run(0, 1)], Flaw::Order(1), "`runs` holds a run at 1 that begins"),
-        (size, vec![run(0, 12)], Flaw::Beyond(0), "`runs` holds a run at 0 that ends behind"),
-        (0, vec![run(0, 1)], Flaw::Beyond(0), "`runs` holds a run at 0 that ends behind"),
-        (size, vec![run(1, SIZE_MAX)], Flaw::Beyond(0), "`runs` holds a run at 0 that ends behind"),
-        (SIZE_MAX, many, Flaw::Runs, "`runs` holds more than 400000 runs"),
-    ];
-    for (size, runs, flaw, named) in cases {
-        let bad = Pack { size, runs, ..good.clone() };
-        assert_eq!(bad.check(), Err(flaw));
-        let tail = wire::encode_pack_tail(&bad);
-        let index = &tail[..tail.len() - PACK_TRAILER];
-        let error = wire::parse_pack_index(&forged(index, bad.bytes()), index);
-        let error = error.expect_err("flawed").to_string();
-        assert!(error.contains(named), "{error}");
-    }
-    let tail = wire::encode_pack_tail(&good);
-    let index = &tail[..tail.len() - PACK_TRAILER];
-    let error = wire::parse_pack_index(&forged(index, size - 1), index);
-    let error = error.expect_err("its blocks are fewer than its runs").to_string();
-    assert!(
-        error.ends_with("`runs` holds 40961 bytes and the pack has 40960 of blocks"),
-        "{error}"
-    );
-    let beyond = Pack { size: SIZE_MAX + 1, ..good.clone() };
-    assert_eq!(beyond.check(), Err(Flaw::Size), "no number of a record is so large");
-    let overflow = Pack { runs: vec![run(u64::MAX, 2)], ..good };
-    assert_eq!(overflow.check(), Err(Flaw::Beyond(0)));
-}
-
-#[test]
-fn the_largest_index_is_within_its_bound_and_a_larger_one_is_not_asked_for() {
-    let last = SIZE_MAX / BLOCK as u64;
-    let runs = (0..RUNS_MAX as u64).rev().map(|at| Run { first: last - 2 * at, count: 1 });
-    let sha256 = Digest::of(b"");
-    let before = Pin { key: "\u{1}".repeat(1024), sha256 };
-    let runs = runs.collect();
-    let pack = Pack { before, size: SIZE_MAX, sha256, blocks_sha256: sha256, runs };
-    let tail = wire::encode_pack_tail(&pack);
-    let (index, trailer) = tail.split_at(tail.len() - PACK_TRAILER);
-    assert!(index.len() as u64 <= INDEX_MAX);
-    let size = pack.bytes() + tail.len() as u64;
-    let trailer = wire::parse_pack_trailer(trailer, size).expect("its own");
-    assert!(wire::parse_pack_index(&trailer, index) == Ok(pack));
-    let mut larger = tail[index.len()..].to_vec();
-    larger[8..16].copy_from_slice(&(INDEX_MAX + 1).to_le_bytes());
-    let error = wire::parse_pack_trailer(&larger, u64::MAX).expect_err("too large");
-    assert!(error.to_string().contains("above 16777216"), "{error}");
 }

@@ -7,7 +7,12 @@
 
 mod records;
 
-use protocol::{cluster::Digest, registry::SlotRecord, wire};
+use protocol::{
+    cluster::Digest,
+    pack::{Pack, Stored},
+    registry::SlotRecord,
+    wire,
+};
 use serde_json::{Map, Value};
 use std::{fmt::Debug, fs, path::PathBuf};
 
@@ -107,17 +112,20 @@ fn files() {
 /// The index is one line, and the trailer is written out here as its layout says.
 #[test]
 fn packs() {
+    let cut_off = Pack { size: 32, runs: Vec::new(), ..records::full_pack() };
+    let sealed = Pack { stored: Stored::SealedZstd, ..cut_off };
     let cases = [
-        ("pack_v1_full.json", records::full_pack(), 301 * 4096 + 4095),
-        ("pack_v1_minimal.json", records::minimal_pack(), 0),
+        ("pack_v2_full.json", records::full_pack(), 70_000),
+        ("pack_v2_minimal.json", records::minimal_pack(), 32),
+        ("pack_v2_sealed.json", sealed, 245),
     ];
     for (name, pack, blocks) in cases {
-        let encoded = wire::encode_pack_tail(&pack);
+        let encoded = wire::encode_pack_tail(&pack, blocks);
         let (index, trailer) = encoded.split_at(encoded.len() - wire::PACK_TRAILER);
         let stored = golden(name, index);
         assert_eq!(String::from_utf8_lossy(index), String::from_utf8_lossy(&stored), "{name}");
-        assert!(stored.starts_with(b"{\"v\":1,") && stored.ends_with(b"}\n"), "{name}");
-        let mut wanted = b"RQPACK1\n".to_vec();
+        assert!(stored.starts_with(b"{\"v\":2,") && stored.ends_with(b"}\n"), "{name}");
+        let mut wanted = b"RQPACK2\n".to_vec();
         wanted.extend((stored.len() as u64).to_le_bytes());
         wanted.extend(u64::to_le_bytes(blocks));
         wanted.extend(Digest::of(&stored).0);

@@ -5,6 +5,7 @@ use crate::{
     driver::{
         Ports, Site,
         run::{Agent, Ask},
+        seal::Seal,
     },
     exit::{Code, Problem},
     local::server,
@@ -81,6 +82,7 @@ pub async fn run(
     bootstrap: bool,
     proven: bool,
 ) -> Result<(), Problem> {
+    let site = site_with_keys(settings)?;
     let socket = settings.state_dir.join("agent.sock");
     let listener = server::bind(&socket).map_err(|error| {
         Problem::new(Code::Usage, format!("the socket {} can't be opened", socket.display()))
@@ -96,7 +98,7 @@ pub async fn run(
     });
     tracing::info!(name = settings.name, instance = %settings.instance, "agent starts");
     let policy = policy(settings, bootstrap, proven);
-    let agent = Agent::new(policy, identity(settings), ports, site(settings));
+    let agent = Agent::new(policy, identity(settings), ports, site);
     agent.run(asked, stopped).await;
     drop(std::fs::remove_file(&socket));
     tracing::info!("agent ends; etcd goes on running");
@@ -136,6 +138,27 @@ pub(super) fn identity(settings: &Settings) -> Identity {
     }
 }
 
+/// Who moves snapshots must be able to open what it seals, and what was sealed before.
+///
+/// # Errors
+/// [`Code::Usage`]: the identity file can't be read, or doesn't open what is sealed for the recipients.
+pub(super) fn site_with_keys(settings: &Settings) -> Result<Site, Problem> {
+    let site = site(settings);
+    let Some(file) = &settings.sealing.identity_file else { return Ok(site) };
+    let read = std::fs::read_to_string(file).map_err(|error| error.to_string());
+    let opened = read.and_then(|text| site.seal.clone().opened_by(&text));
+    let proven = opened.and_then(|seal| seal.prove().map(|()| seal));
+    let seal = proven.map_err(|why| {
+        let file = file.display();
+        let text = format!("REQUORUM_SNAPSHOT_IDENTITY_FILE {file} opens no snapshot of this node");
+        let recipient =
+            format!("age-keygen -y {file}, and add what it prints to REQUORUM_SNAPSHOT_RECIPIENTS");
+        Problem::new(Code::Usage, text).because(why).next(recipient)
+    })?;
+    Ok(Site { seal, ..site })
+}
+
+/// What this node is called and where it is. It seals, and opens nothing.
 pub(super) fn site(settings: &Settings) -> Site {
     let seat = settings.seats.iter().find(|seat| seat.name == settings.name);
     Site {
@@ -146,6 +169,52 @@ pub(super) fn site(settings: &Settings) -> Site {
         socket: settings.state_dir.join("etcd.sock"),
         state_dir: settings.state_dir.clone(),
         incremental: settings.incremental,
+        seal: Seal::for_recipients(&settings.sealing.recipients),
+        export: settings.export,
         hold: settings.hold.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settle;
+    use age::{secrecy::ExposeSecret as _, x25519::Identity};
+
+    fn settings(recipient: &str, identity_file: &str) -> Settings {
+        let pairs = [
+            ("ETCD_NAME", "etcd0"),
+            ("ETCD_INITIAL_CLUSTER", "etcd0=http://127.0.0.1:2380"),
+            ("ETCD_DATA_DIR", "/var/lib/etcd"),
+            ("ETCD_ADVERTISE_CLIENT_URLS", "http://127.0.0.1:2379"),
+            ("ETCDADM_CLUSTER_SNAPSHOTS_S3_URI", "s3://bucket/a"),
+            ("REQUORUM_ETCD_DIR", "/usr/bin"),
+            ("REQUORUM_INSTANCE", "i-1"),
+            ("REQUORUM_SNAPSHOT_RECIPIENTS", recipient),
+            ("REQUORUM_SNAPSHOT_IDENTITY_FILE", identity_file),
+        ];
+        let env = pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+        settle(&env.collect()).expect("they are sound")
+    }
+
+    #[test]
+    fn a_node_that_can_not_open_what_it_seals_is_refused() {
+        let dir = tempfile::tempdir().expect("a scratch directory");
+        let file = dir.path().join("identity");
+        let path = file.to_str().expect("a plain path");
+        let (mine, other) = (Identity::generate(), Identity::generate());
+        let refused = |recipient: &Identity, named: &str| {
+            let problem = site_with_keys(&settings(&recipient.to_public().to_string(), path));
+            let problem = problem.expect_err("nothing opens it");
+            assert_eq!(problem.code, Code::Usage);
+            assert!(problem.sentence.contains("REQUORUM_SNAPSHOT_IDENTITY_FILE"), "{problem}");
+            assert!(problem.to_string().contains(named) && problem.next.is_some(), "{problem}");
+        };
+        refused(&mine, "No such file");
+        std::fs::write(&file, "# nothing\n").expect("a file");
+        refused(&mine, "holds no identity");
+        std::fs::write(&file, mine.to_string().expose_secret()).expect("a file");
+        refused(&other, "none of its identities opens");
+        assert!(site_with_keys(&settings(&mine.to_public().to_string(), path)).is_ok());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Context,
-    agent::{site, store_problem},
+    agent::{site, site_with_keys, store_problem},
     words,
 };
 use crate::{
@@ -35,7 +35,7 @@ pub(super) async fn save(context: &Context<'_>) -> Result<(), Problem> {
 }
 
 async fn save_alone(settings: &Settings, ports: Ports) -> Result<Manifest, Problem> {
-    let hands = Hands::new(ports, site(settings));
+    let hands = Hands::new(ports, site_with_keys(settings)?);
     let uid = discover(&hands).await?.ok_or_else(not_founded)?;
     let ctrl = read(&hands, uid.clone()).await?.ok_or_else(|| registry_lost(settings, &uid))?;
     let seat = ctrl.seat_named(&settings.name).ok_or_else(|| {

@@ -5,7 +5,7 @@
 
 use super::{
     Context,
-    agent::site,
+    agent::site_with_keys,
     alone::{answer, discover, failed, not_founded, read_records, registry_lost},
 };
 use crate::{
@@ -144,7 +144,8 @@ pub(super) struct Shelf {
 impl Shelf {
     pub(super) async fn open(context: &Context<'_>) -> Result<Self, Problem> {
         let settings = context.settings()?;
-        let hands = Hands::new(context.doors.ports(settings).await?, site(settings));
+        let site = site_with_keys(settings)?;
+        let hands = Hands::new(context.doors.ports(settings).await?, site);
         let uid = discover(&hands).await?.ok_or_else(not_founded)?;
         let records = read_records(&hands, uid.clone()).await?;
         let ctrl = records.ctrl.clone().ok_or_else(|| registry_lost(settings, &uid))?;

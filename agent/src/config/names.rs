@@ -7,7 +7,7 @@ use super::Environment;
 use crate::exit::{Code, Problem};
 
 /// Names of ours. A name that is not here is an error.
-const OURS: [&str; 20] = [
+const OURS: [&str; 23] = [
     "REQUORUM_CLIENT_URLS",
     "REQUORUM_ENV_FILE",
     "REQUORUM_ETCD_ARGS",
@@ -20,10 +20,13 @@ const OURS: [&str; 20] = [
     "REQUORUM_MODE",
     "REQUORUM_S3_SSE",
     "REQUORUM_S3_SSE_KMS_KEY_ID",
+    "REQUORUM_SNAPSHOT_EXPORT",
     "REQUORUM_SNAPSHOT_EXPORT_INTERVAL",
     "REQUORUM_SNAPSHOT_FORMAT",
+    "REQUORUM_SNAPSHOT_IDENTITY_FILE",
     "REQUORUM_SNAPSHOT_INTERVAL",
     "REQUORUM_SNAPSHOT_PEER_CHECK",
+    "REQUORUM_SNAPSHOT_RECIPIENTS",
     "REQUORUM_STATE_DIR",
     "REQUORUM_TABLE",
     "REQUORUM_THRESHOLD",

@@ -3,9 +3,12 @@
 //!
 //! Comes in: a pin, which is all that a plan carries. Goes out: the file, proven by its digest. A pack names
 //! what it is laid over, so the way back to the base is found from the newest (`protocol/src/pack.rs`).
-//! Whatever is missing or damaged on that way is named, and makes the snapshot a bad one.
+//! Whatever is missing or damaged on that way is named, and makes the snapshot a bad one. What is sealed for a
+//! key that is not here does not: that says nothing about it.
 
-use super::{Hands, bad, data::Scratch, local_failed, store_failed, unavailable};
+use super::{
+    Hands, bad, data::Scratch, laying::lay, local_failed, packed::Lost, store_failed, unavailable,
+};
 use crate::ports::{
     object_store::{Moved, Tail},
     snapshots::Proven,
@@ -18,20 +21,12 @@ use protocol::{
     registry::Pin,
     wire::{Keys, PACK_TRAILER, parse_pack_index, parse_pack_trailer},
 };
-use sha2::{Digest as _, Sha256};
-use std::{
-    fs::File,
-    io::{self, Read},
-    os::unix::fs::FileExt as _,
-    path::Path,
-};
+use std::path::Path;
 
 /// Bytes asked for at the end of a pack: most indexes are shorter, so one call brings both.
 const TAIL: u64 = 256 << 10;
 /// Bytes that stay free whatever is downloaded: etcd allocates its log ahead, 64 MB a file.
 const BESIDE: u64 = 128 << 20;
-/// Bytes laid at once.
-const PIECE: usize = 1 << 20;
 
 /// The chain that this process extends.
 #[derive(Debug)]
@@ -107,27 +102,38 @@ pub(super) fn is_pack(key: &str) -> bool {
     Path::new(key).extension().is_some_and(|extension| extension == "pack")
 }
 
+/// A pack on the way back from the end of a chain.
+struct Laid {
+    key: String,
+    pack: Pack,
+    /// Bytes that are stored for its blocks.
+    stored: u64,
+}
+
 impl Hands {
-    /// The packs that lead from the pinned one back to a base, the newest first, and the base.
-    async fn way_back(&self, uid: &str, pin: &Pin) -> Result<(Vec<(String, Pack)>, Pin), Failure> {
+    /// The packs that lead from the pinned one back to a base, the newest first, and the base; `None`: the
+    /// last of them lies over nothing.
+    async fn way_back(&self, uid: &str, pin: &Pin) -> Result<(Vec<Laid>, Option<Pin>), Failure> {
         let (mut packs, mut at) = (Vec::new(), pin.clone());
         while is_pack(&at.key) {
             if packs.len() >= CHAIN_MAX {
                 return Err(bad(format!("more than {CHAIN_MAX} packs lie below {}", pin.key)));
             }
-            let pack = self.index_of(uid, &at.key).await?;
+            let (pack, stored) = self.index_of(uid, &at.key).await?;
             if pack.sha256 != at.sha256 {
                 let text = format!("the pack {} gives another file than the one wanted", at.key);
                 return Err(bad(text));
             }
-            let key = std::mem::replace(&mut at, pack.before.clone()).key;
-            packs.push((key, pack));
+            let (key, before) = (at.key, pack.before.clone());
+            packs.push(Laid { key, pack, stored });
+            let Some(before) = before else { return Ok((packs, None)) };
+            at = before;
         }
-        Ok((packs, at))
+        Ok((packs, Some(at)))
     }
 
-    /// Reads a pack's index, which stands at its end.
-    pub(super) async fn index_of(&self, uid: &str, key: &str) -> Result<Pack, Failure> {
+    /// Reads a pack's index, which stands at its end, and how many bytes are stored for its blocks.
+    async fn index_of(&self, uid: &str, key: &str) -> Result<(Pack, u64), Failure> {
         let named = |error: &dyn std::fmt::Display| bad(format!("the pack {key}: {error}"));
         let tail = self.tail_of(uid, key, TAIL).await?;
         let ends = |tail: &Tail| {
@@ -146,7 +152,8 @@ impl Hands {
             (tail.bytes.len() as u64).checked_sub(wanted).and_then(|at| usize::try_from(at).ok());
         let index = from.and_then(|at| tail.bytes.get(at..tail.bytes.len() - PACK_TRAILER));
         let index = index.ok_or_else(|| unavailable(format!("the end of {key} broke off")))?;
-        parse_pack_index(&trailer, index).map_err(|error| named(&error))
+        let pack = parse_pack_index(&trailer, index).map_err(|error| named(&error))?;
+        Ok((pack, trailer.blocks_len))
     }
 
     /// The first object of a snapshot that is not in the bucket any more. A save may stand still for so long
@@ -226,26 +233,38 @@ impl Hands {
         Err(Failure { kind: FailureKind::NoSpace, text })
     }
 
-    /// Downloads what a pin names, and what it is laid over, and proves that the file is the pinned one.
-    pub(super) async fn fetch(&self, uid: &str, pin: &Pin, size: u64) -> Result<Fetched, Failure> {
-        self.has_room(size)?;
-        let (packs, base) = self.way_back(uid, pin).await?;
-        let (file, base_file) = self.download(uid, &base.key).await?;
-        if base_file.sha256 != base.sha256 {
-            let (key, found, wanted) = (&base.key, &base_file.sha256, &base.sha256);
+    /// Downloads what a chain begins with. Where that is a pack, its file is begun.
+    async fn base(&self, uid: &str, base: Option<&Pin>) -> Result<(Scratch, Moved), Failure> {
+        let Some(base) = base else {
+            let file = self.scratch();
+            let made = tokio::fs::File::create_new(&file.0).await;
+            made.map_err(|error| local_failed(&error, "beginning the snapshot's file"))?;
+            return Ok((file, Moved { size: 0, sha256: Digest::of(b"") }));
+        };
+        let (file, found) = self.download(uid, &base.key).await?;
+        if found.sha256 != base.sha256 {
+            let (key, found, wanted) = (&base.key, &found.sha256, &base.sha256);
             return Err(bad(format!("{key} is damaged: its sha256 is {found}, not {wanted}")));
         }
-        for (key, pack) in packs.into_iter().rev() {
+        Ok((file, found))
+    }
+
+    /// Downloads what a pin names, and what it is laid over, and proves that the file is the pinned one.
+    pub(super) async fn fetch(&self, uid: &str, pin: &Pin, size: u64) -> Result<Fetched, Failure> {
+        let (packs, base) = self.way_back(uid, pin).await?;
+        let largest = packs.iter().map(|laid| laid.stored).max();
+        self.has_room(size.saturating_add(largest.unwrap_or(0)))?; // one pack at a time, and the file
+        let (file, base_file) = self.base(uid, base.as_ref()).await?;
+        for Laid { key, pack, stored } in packs.into_iter().rev() {
             let (blocks, _) = self.download(uid, &key).await?;
-            let onto = file.0.clone();
-            let laid = tokio::task::spawn_blocking(move || lay(&pack, &blocks.0, &onto));
-            match laid.await.map_err(unavailable)? {
-                Ok(true) => {}
-                Ok(false) => return Err(bad(format!("the blocks of {key} are damaged"))),
-                Err(error) => {
-                    return Err(local_failed(&error, &format!("laying {key} over its base")));
-                }
-            }
+            let (onto, seal) = (file.0.clone(), self.site.seal.clone());
+            let laying = move || lay(&pack, (&blocks.0, stored), &onto, &seal);
+            let laid = tokio::task::spawn_blocking(laying).await.map_err(unavailable)?;
+            laid.map_err(|lost| match lost {
+                Lost::Damaged(why) => bad(format!("the blocks of {key} are damaged: {why}")),
+                Lost::NoKey(why) => unavailable(format!("the blocks of {key} are {why}")),
+                Lost::Disk(error) => local_failed(&error, &format!("laying {key} over its base")),
+            })?;
         }
         let whole = if is_pack(&pin.key) { self.read_back(&file.0).await? } else { base_file };
         let Moved { size: found, sha256 } = whole;
@@ -258,29 +277,4 @@ impl Hands {
         })?;
         Ok(Fetched { _file: file, proven })
     }
-}
-
-/// Lays a pack's blocks over a file. `false`: they are not those that its index speaks of; the file is of
-/// no use then.
-fn lay(pack: &Pack, blocks: &Path, onto: &Path) -> io::Result<bool> {
-    let mut from = File::open(blocks)?;
-    let onto = File::options().write(true).open(onto)?;
-    let (mut buffer, mut sha256) = (vec![0; PIECE], Sha256::new());
-    for segment in pack.segments() {
-        let mut done = 0;
-        while done < segment.bytes {
-            let most = usize::try_from(segment.bytes - done).unwrap_or(PIECE).min(PIECE);
-            let piece = &mut buffer[..most];
-            match from.read_exact(piece) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-                Err(error) => return Err(error),
-            }
-            sha256.update(&*piece);
-            onto.write_all_at(piece, segment.in_file + done)?;
-            done += most as u64;
-        }
-    }
-    onto.set_len(pack.size)?;
-    Ok(Digest(sha256.finalize().into()) == pack.blocks_sha256)
 }

@@ -6,17 +6,9 @@
 //! without its data.
 
 use super::{
-    Done, Hands, bad,
-    chain::{Extended, Link},
-    content::Seen,
-    differences::{Differences, Noted},
-    store_failed, unavailable,
+    Done, Hands, bad, chain::is_pack, content::Seen, store_failed, storing::Data, unavailable,
 };
-use crate::ports::{
-    etcd::Snapshot,
-    object_store::{Moved, Put},
-    snapshots::SnapshotError,
-};
+use crate::ports::{object_store::Put, snapshots::SnapshotError};
 use protocol::{
     cluster::{ClusterId, Digest, Slot},
     effect::Save,
@@ -24,10 +16,9 @@ use protocol::{
     guards,
     manifest::{Manifest, Reason},
     observation::{Alarm, Answer, LogState},
-    pack::{Blocks, Chain},
     plan::Plan,
-    registry::{Pin, Source},
-    wire::{Keys, encode_manifest},
+    registry::Source,
+    wire::encode_manifest,
 };
 use std::path::{Path, PathBuf};
 
@@ -55,26 +46,12 @@ impl Drop for Scratch {
     }
 }
 
-fn new_id() -> String {
-    uuid::Uuid::new_v4().to_string()
-}
-
 /// What went wrong beside the data says nothing about it.
 const fn passing(kind: FailureKind) -> FailureKind {
     match kind {
         FailureKind::Bad | FailureKind::Unavailable => FailureKind::Unavailable,
         FailureKind::NoSpace => FailureKind::NoSpace,
     }
-}
-
-/// Bytes that are in the bucket, and how they make a file.
-pub(crate) struct Data {
-    /// Its key.
-    pub(crate) key: String,
-    /// Of the file.
-    pub(crate) moved: Moved,
-    /// Keys of what it is laid over.
-    needs: Vec<String>,
 }
 
 /// What is known of a snapshot beside its bytes.
@@ -101,6 +78,8 @@ impl Hands {
     }
 
     pub(super) async fn save(&self, uid: &str, slot: Slot, save: &Save) -> Done {
+        // a plain copy of what is sealed is not made by itself
+        let save = &Save { export: save.export && self.site.export, ..save.clone() };
         self.kept.forget().await; // what is saved lives, and its room is its own
         let door = self.door().await;
         let Answer::Status(status) = self.ports.etcd.probe(&door).await else {
@@ -135,7 +114,7 @@ impl Hands {
         if manifest.data == data.key {
             link.join(&mut chain); // only now: nothing is laid over what no manifest speaks of
         }
-        if save.exports(manifest.doubt, data.needs.is_empty()) {
+        if save.exports(manifest.doubt, !is_pack(&data.key)) {
             self.exported(uid, &data.key, &manifest).await?;
         }
         Ok(Outcome::Saved(manifest))
@@ -167,65 +146,6 @@ impl Hands {
         }
         tracing::warn!("{text}");
         Ok(())
-    }
-
-    /// Stores the stream whole, or what differs from the snapshot before it; answers how the chain
-    /// goes on once its manifest is published. Until then the chain is what it was.
-    async fn store_snapshot(
-        &self,
-        uid: &str,
-        save: &Save,
-        snapshot: &mut dyn Snapshot,
-        chain: &mut Option<Extended>,
-    ) -> Result<(Data, Link), Failure> {
-        let name = save.chain.as_deref().filter(|_| self.site.incremental);
-        let database = snapshot.database();
-        let fits =
-            |chain: &&mut Extended| name.is_some() && save.lays_over(&chain.known(), database);
-        if let Some(chain) = chain.as_mut().filter(fits) {
-            return self.lay_over(uid, save.inc, snapshot, chain).await;
-        }
-        let key = Keys::data(save.inc, &new_id());
-        let Some(name) = name else {
-            let moved = self.upload_whole(uid, &key, snapshot).await?;
-            return Ok((Data { key, moved, needs: Vec::new() }, Link::None));
-        };
-        *chain = None; // two tables of blocks at once would be too many
-        let mut blocks = Blocks::new();
-        let moved = self.upload_whole(uid, &key, &mut Noted::new(snapshot, &mut blocks)).await?;
-        let base = Extended {
-            name: name.to_owned(),
-            inc: save.inc,
-            newest: Pin { key: key.clone(), sha256: moved.sha256 },
-            keys: vec![key.clone()],
-            grown: Chain { base: moved.size, packs: 0, bytes: 0 },
-            blocks,
-            database,
-            outgrown: false,
-        };
-        Ok((Data { key, moved, needs: Vec::new() }, Link::Base(Box::new(base))))
-    }
-
-    async fn lay_over(
-        &self,
-        uid: &str,
-        inc: u64,
-        snapshot: &mut dyn Snapshot,
-        chain: &mut Extended,
-    ) -> Result<(Data, Link), Failure> {
-        let key = Keys::pack(inc, &new_id());
-        let mut pack = Differences::new(snapshot, chain.newest.clone(), &mut chain.blocks);
-        let stored = match self.upload(uid, &key, &mut pack).await {
-            Err(failure) => {
-                chain.outgrown = pack.outgrew(); // else the next one would fail alike
-                return Err(failure);
-            }
-            Ok(stored) => stored,
-        };
-        let moved = snapshot.moved();
-        let newest = Pin { key: key.clone(), sha256: moved.sha256 };
-        let link = Link::Pack { newest, bytes: stored.size, database: snapshot.database() };
-        Ok((Data { key, moved, needs: chain.keys.clone() }, link))
     }
 
     /// A snapshot from a copy of the stopped member's data. It holds all that the log had
@@ -275,9 +195,7 @@ impl Hands {
     async fn store_file(&self, uid: &str, inc: u64, file: &Path) -> Result<(Data, u64), Failure> {
         let revision = self.inspect_whole(file).await?;
         let mut pieces = self.ports.snapshots.pieces(file).await.map_err(Failure::from)?;
-        let key = Keys::data(inc, &new_id());
-        let moved = self.upload(uid, &key, &mut *pieces).await?;
-        Ok((Data { key, moved, needs: Vec::new() }, revision))
+        Ok((self.store_whole(uid, inc, &mut *pieces).await?, revision))
     }
 
     /// Publishes what is measured by nothing: a salvage, or what an operator brought, once its digest is

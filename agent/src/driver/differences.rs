@@ -1,28 +1,26 @@
 //! **differences** — a snapshot on its way, compared block by block with the one before it.
 //!
 //! Comes in: etcd's stream, and what is remembered of the last file of the chain. Goes out: the whole
-//! file, while its blocks are noted ([`Noted`]), or only what differs, and then the index that says where
-//! it belongs ([`Differences`]). Neither is kept before the manifest is in the bucket.
+//! file, while its blocks are noted ([`Noted`]), or only what differs and where it belongs ([`Compared`]), for
+//! a pack. Neither is kept before the manifest is in the bucket.
 
-use crate::ports::{etcd::Snapshot, object_store::Moved, pieces::Pieces};
+use crate::ports::{object_store::Moved, pieces::Pieces};
 use async_trait::async_trait;
 use protocol::{
     cluster::Digest,
-    pack::{BLOCK, Blocks, Pack, RUNS_MAX, Runs},
-    registry::Pin,
-    wire::encode_pack_tail,
+    pack::{BLOCK, Blocks, Run, Runs},
 };
 use sha2::{Digest as _, Sha256};
 
 /// Cuts what comes into blocks.
 #[derive(Debug, Default)]
-struct Cutter {
+pub(super) struct Cutter {
     rest: Vec<u8>,
 }
 
 impl Cutter {
     /// Hands on each block that is complete.
-    fn take(&mut self, mut piece: &[u8], mut block: impl FnMut(&[u8])) {
+    pub(super) fn take(&mut self, mut piece: &[u8], mut block: impl FnMut(&[u8])) {
         if !self.rest.is_empty() {
             let (head, tail) = piece.split_at(piece.len().min(BLOCK - self.rest.len()));
             self.rest.extend_from_slice(head);
@@ -39,7 +37,7 @@ impl Cutter {
     }
 
     /// The last block, which may be short.
-    fn end(&mut self, block: impl FnOnce(&[u8])) {
+    pub(super) fn end(&mut self, block: impl FnOnce(&[u8])) {
         if !self.rest.is_empty() {
             block(&self.rest);
             self.rest.clear();
@@ -49,13 +47,13 @@ impl Cutter {
 
 /// A whole file, whose blocks are noted for the next one to be compared with.
 pub(super) struct Noted<'a> {
-    inner: &'a mut dyn Snapshot,
+    inner: &'a mut dyn Pieces,
     blocks: &'a mut Blocks,
     cutter: Cutter,
 }
 
 impl<'a> Noted<'a> {
-    pub(super) fn new(inner: &'a mut dyn Snapshot, blocks: &'a mut Blocks) -> Self {
+    pub(super) fn new(inner: &'a mut dyn Pieces, blocks: &'a mut Blocks) -> Self {
         blocks.begin();
         Self { inner, blocks, cutter: Cutter::default() }
     }
@@ -84,30 +82,23 @@ fn note(blocks: &mut Blocks, block: &[u8]) {
     let _differs = blocks.offer(block);
 }
 
-/// What differs from the file before, as a pack.
-pub(super) struct Differences<'a> {
-    inner: &'a mut dyn Snapshot,
-    before: Pin,
-    compared: Compared<'a>,
-    cutter: Cutter,
-    came: Vec<u8>,
-    /// The pack's own bytes.
-    pack: Sha256,
-    size: u64,
-    ended: bool,
-    outgrew: bool,
-}
-
-/// What the comparison came to so far.
-struct Compared<'a> {
+/// What the comparison with the file before came to so far.
+pub(super) struct Compared<'a> {
     blocks: &'a mut Blocks,
     at: u64,
     runs: Runs,
     changed: Sha256,
 }
 
-impl Compared<'_> {
-    fn take(&mut self, block: &[u8], into: &mut Vec<u8>) {
+impl<'a> Compared<'a> {
+    /// `blocks` is what is remembered of the file before.
+    pub(super) fn new(blocks: &'a mut Blocks) -> Self {
+        blocks.begin();
+        Self { blocks, at: 0, runs: Runs::new(), changed: Sha256::new() }
+    }
+
+    /// Appends the next block of the file if it differs.
+    pub(super) fn take(&mut self, block: &[u8], into: &mut Vec<u8>) {
         if self.blocks.offer(block) {
             self.runs.add(self.at);
             self.changed.update(block);
@@ -115,66 +106,16 @@ impl Compared<'_> {
         }
         self.at += 1;
     }
-}
 
-impl<'a> Differences<'a> {
-    /// `before` is the newest data of the chain, and `blocks` what is remembered of its file.
-    pub(super) fn new(inner: &'a mut dyn Snapshot, before: Pin, blocks: &'a mut Blocks) -> Self {
-        blocks.begin();
-        let compared = Compared { blocks, at: 0, runs: Runs::new(), changed: Sha256::new() };
-        let (cutter, came) = (Cutter::default(), Vec::new());
-        let pack = Sha256::new();
-        Self { inner, before, compared, cutter, came, pack, size: 0, ended: false, outgrew: false }
+    /// How many runs differ so far.
+    pub(super) const fn runs(&self) -> usize {
+        self.runs.len()
     }
 
-    /// It ended because its changes are too many and too scattered.
-    pub(super) const fn outgrew(&self) -> bool {
-        self.outgrew
-    }
-
-    /// The index behind the blocks, once all of the file has come and is whole.
-    fn tail(&mut self) -> Result<Vec<u8>, String> {
-        let file = self.inner.moved();
-        let pack = Pack {
-            before: self.before.clone(),
-            size: file.size,
-            sha256: file.sha256,
-            blocks_sha256: Digest(self.compared.changed.clone().finalize().into()),
-            runs: std::mem::take(&mut self.compared.runs).finish(),
-        };
-        pack.check().map_err(|flaw| format!("the pack's index {flaw}; a whole file is due"))?;
-        Ok(encode_pack_tail(&pack))
-    }
-}
-
-#[async_trait]
-impl Pieces for Differences<'_> {
-    async fn next(&mut self, into: &mut Vec<u8>) -> Result<bool, String> {
-        if self.ended {
-            return Ok(false);
-        }
-        self.came.clear();
-        let from = into.len();
-        let more = self.inner.next(&mut self.came).await?;
-        let compared = &mut self.compared;
-        self.cutter.take(&self.came, |block| compared.take(block, into));
-        if !more {
-            self.cutter.end(|block| compared.take(block, into));
-            let tail = self.tail()?;
-            into.extend_from_slice(&tail);
-            self.ended = true;
-        }
-        if self.compared.runs.len() > RUNS_MAX {
-            self.outgrew = true;
-            return Err("the changes are too scattered for a pack; a whole file is due".into());
-        }
-        self.pack.update(&into[from..]);
-        self.size += (into.len() - from) as u64;
-        Ok(true)
-    }
-
-    fn moved(&self) -> Moved {
-        Moved { size: self.size, sha256: Digest(self.pack.clone().finalize().into()) }
+    /// Where those belong that differ, and their digest. What is compared after that is another file.
+    pub(super) fn finish(&mut self) -> (Vec<Run>, Digest) {
+        let runs = std::mem::take(&mut self.runs).finish();
+        (runs, Digest(std::mem::take(&mut self.changed).finalize().into()))
     }
 }
 

@@ -2,19 +2,24 @@
 //! it. Decides nothing: no file here asks whether anything is healthy.
 //!
 //! [`run`] is the only loop; [`performer`] does one effect without it. [`perform`] sorts effects by lane;
-//! [`conditions`], [`table`], [`bucket`], [`body`] and [`data`] do them, the last with [`uploading`], [`chain`],
-//! [`kept`], [`content`] and [`exported`]. A call that takes too long is answered with "nobody knows".
+//! [`conditions`], [`table`], [`bucket`], [`body`] and [`data`] do them, the last with [`storing`], [`uploading`],
+//! [`chain`], [`kept`], [`content`] and [`exported`]. A call that takes too long is answered with "nobody knows".
 
 pub mod conditions;
-pub(crate) mod perform;
+pub mod perform;
 mod table;
 mod bucket;
 mod body;
 mod data;
+mod storing;
 mod chain;
 mod kept;
+mod laying;
 mod content;
 mod differences;
+mod packing;
+mod packed;
+pub mod seal;
 pub mod exported;
 mod rehearsing;
 mod uploading;
@@ -82,13 +87,17 @@ pub struct Site {
     pub state_dir: PathBuf,
     /// Regular snapshots store what differs from the one before (`snapshot.format: incremental`).
     pub incremental: bool,
+    /// For whom snapshots are sealed, and what opens them.
+    pub seal: seal::Seal,
+    /// A plain copy may lie at the old URI.
+    pub export: bool,
     /// The phase at which a leading agent stops for ever, for drills.
     pub hold: Option<String>,
 }
 
 /// Ports, site, and the little that calls share.
 #[derive(Clone)]
-pub(crate) struct Hands {
+pub struct Hands {
     pub(crate) ports: Ports,
     pub(crate) site: Arc<Site>,
     /// Version of my own vote's object.
@@ -119,7 +128,7 @@ pub(crate) struct Checking {
 
 impl Hands {
     /// Hands that have done nothing yet.
-    pub(crate) fn new(ports: Ports, site: Site) -> Self {
+    pub fn new(ports: Ports, site: Site) -> Self {
         Self {
             ports,
             site: Arc::new(site),

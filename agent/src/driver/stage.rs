@@ -79,6 +79,8 @@ impl Stage {
             socket: PathBuf::new(),
             state_dir: PathBuf::new(),
             incremental: true,
+            seal: super::seal::Seal::default(),
+            export: true,
             hold: None,
         };
         Hands::new(ports, site)

@@ -24,7 +24,7 @@ mod ctrl_v1;
 mod fields;
 mod manifest_v1;
 mod names;
-mod pack_v1;
+mod pack_v2;
 mod parts_v1;
 mod plan_v1;
 mod registry_v1;
@@ -37,7 +37,7 @@ pub use cluster_v1::{encode_cluster, parse_cluster};
 pub use ctrl_v1::{encode_ctrl, parse_ctrl};
 pub use manifest_v1::{encode_manifest, parse_manifest};
 pub use names::{Attribute, CTRL_PATHS, Keys, SAVE_PATHS, SLOT_PATHS, parse_row, row_name};
-pub use pack_v1::{
+pub use pack_v2::{
     PACK_TRAILER, PackTrailer, encode_pack_tail, parse_pack_index, parse_pack_trailer,
 };
 pub use plan_v1::{encode_plan, parse_plan, plan_digest};

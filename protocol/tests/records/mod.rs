@@ -8,7 +8,7 @@ use protocol::{
     effect::Founding,
     manifest::{Doubt, Manifest, Reason},
     observation::{Check, InAttempt, LogSummary, Ran},
-    pack::{BLOCK, Pack, Run},
+    pack::{BLOCK, Pack, Run, Stored},
     plan::Plan,
     registry::{
         Adoption, Approval, Attest, Ctrl, Evidence, Fence, Lease, Operation, Owner, Parked, Phase,
@@ -271,17 +271,20 @@ pub(crate) fn full_pack() -> Pack {
     let last = LARGE / BLOCK as u64;
     let run = |first, count| Run { first, count };
     Pack {
-        before: Pin { key: text("inc/1/data/s1.pack"), sha256: digest("before") },
+        before: Some(Pin { key: text("inc/1/data/s1.pack"), sha256: digest("before") }),
         size: LARGE,
         sha256: digest("after"),
+        stored: Stored::Zstd,
+        stored_sha256: digest("stored"),
         blocks_sha256: digest("blocks"),
         runs: vec![run(0, 1), run(17, 300), run(last, 1)],
     }
 }
 
-/// A pack that only cuts the file off.
+/// A pack that holds a whole file, and is laid over nothing.
 pub(crate) fn minimal_pack() -> Pack {
-    Pack { size: 32, runs: Vec::new(), ..full_pack() }
+    let runs = vec![Run { first: 0, count: 1 }];
+    Pack { before: None, size: 32, stored: Stored::Plain, runs, ..full_pack() }
 }
 
 /// A seat with every field.

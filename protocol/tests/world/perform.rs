@@ -192,7 +192,7 @@ impl World {
             reason,
             needs: Vec::new(),
             compact: None,
-            doubt: doubt.or(self.doubtful.then_some(Doubt::Shrunk)),
+            doubt: doubt.or_else(|| self.doubtful.then_some(Doubt::Shrunk)),
             taken: None,
         };
         self.store.put_snapshot(&manifest, keys);

@@ -115,6 +115,8 @@ impl Product {
             socket: state_dir.join("etcd.sock"),
             state_dir,
             incremental: true,
+            seal: agent::driver::seal::Seal::default(),
+            export: true,
             hold: None,
         };
         let performer = Performer::new(ports, site, uid, Slot(0));

@@ -173,6 +173,8 @@ pub(crate) fn site(scratch: &Path) -> Site {
         socket: scratch.join("etcd.sock"),
         state_dir: scratch.to_owned(),
         incremental: true,
+        seal: agent::driver::seal::Seal::default(),
+        export: true,
         hold: None,
     }
 }

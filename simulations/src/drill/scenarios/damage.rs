@@ -20,11 +20,11 @@ use protocol::{
 /// What is done to the data of a snapshot.
 #[derive(Clone, Copy, Debug)]
 enum Damage {
-    /// A bit of a block, or of a value.
+    /// A bit of a block, or of a value; of a pack a bit of what its blocks are compressed to.
     Flip,
-    /// A bit of the first page's header.
+    /// A bit of the first page's header; of a pack one where its stream begins.
     PageHeader,
-    /// Zeros where a page was.
+    /// Zeros where a page was, or all of a small pack.
     Zeroed,
     /// The last 32 bytes are missing: etcd's own digest, or the end of the trailer.
     Beheaded,

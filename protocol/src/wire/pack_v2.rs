@@ -1,15 +1,18 @@
-//! **pack, version 1** — `<prefix>/<uid>/inc/<k>/data/<save>.pack`, written once, in one go:
+//! **pack, version 2** — `<prefix>/<uid>/inc/<k>/data/<save>.pack`, written once, in one go:
 //!
 //! ```text
-//! blocks | index: JSON | trailer: mark (8) | bytes of the index (8) | bytes of the blocks (8) | SHA-256 of the index (32)
+//! blocks | index: JSON | trailer: mark (8) | bytes of the index (8) | stored bytes of the blocks (8) | SHA-256 of the index (32)
 //! ```
+//!
+//! The blocks are one stream, stored as the index names it ([`Stored`]). The index is readable also where
+//! they are sealed: it tells which blocks changed and digests of them, and nothing that stands in them.
 //!
 //! Comes from whoever saves an incremental snapshot, block by block while the file streams past. Which
 //! blocks there are is known last, so the index stands behind them, and at the very end a trailer of
 //! a fixed length that finds it. Goes to whoever restores: trailer, index, blocks, then the pack before.
 //!
-//! The trailer's digest is the index's, and the index holds the blocks': any damage is found before a
-//! byte is laid anywhere. Lengths are little-endian. The index is JSON without spaces, since it may
+//! The trailer's digest is the index's, and the index holds the blocks', as they are and as they are
+//! stored: any damage is found before the file that results is taken for one. Lengths are little-endian. The index is JSON without spaces, since it may
 //! hold [`RUNS_MAX`](crate::pack::RUNS_MAX) runs.
 
 use super::{
@@ -19,15 +22,15 @@ use super::{
 };
 use crate::{
     cluster::Digest,
-    pack::{Flaw, INDEX_MAX, Pack, Run},
+    pack::{Flaw, INDEX_MAX, Pack, Run, Stored},
 };
 use alloc::{format, string::String, vec::Vec};
 use serde::Serialize;
 
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// What a trailer begins with. Its number rises with the layout's.
-const MARK: [u8; 8] = *b"RQPACK1\n";
+const MARK: [u8; 8] = *b"RQPACK2\n";
 
 /// Bytes of a pack's trailer.
 pub const PACK_TRAILER: usize = 56;
@@ -37,29 +40,34 @@ pub const PACK_TRAILER: usize = 56;
 pub struct PackTrailer {
     /// Bytes of the index, at most [`INDEX_MAX`].
     pub index_len: u64,
-    /// Bytes of the blocks: where the index begins.
+    /// Bytes that are stored for the blocks: where the index begins.
     pub blocks_len: u64,
     /// Digest of the index's bytes.
     pub index_sha256: Digest,
 }
 
 #[derive(Serialize)]
-struct IndexV1<'a> {
+struct IndexV2<'a> {
     v: u64,
-    before: parts_v1::PinV1<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<parts_v1::PinV1<'a>>,
     size: u64,
     sha256: String,
+    stored: &'static str,
+    stored_sha256: String,
     blocks_sha256: String,
     runs: Vec<[u64; 2]>,
 }
 
-/// What follows the blocks of a pack: index and trailer.
-pub fn encode_pack_tail(pack: &Pack) -> Vec<u8> {
-    let mut tail = serde_json::to_vec(&IndexV1 {
+/// What follows the blocks of a pack, for which `blocks_len` bytes are stored: index and trailer.
+pub fn encode_pack_tail(pack: &Pack, blocks_len: u64) -> Vec<u8> {
+    let mut tail = serde_json::to_vec(&IndexV2 {
         v: VERSION,
-        before: parts_v1::pin(&pack.before),
+        before: pack.before.as_ref().map(parts_v1::pin),
         size: pack.size,
         sha256: format!("{}", pack.sha256),
+        stored: pack.stored.name(),
+        stored_sha256: format!("{}", pack.stored_sha256),
         blocks_sha256: format!("{}", pack.blocks_sha256),
         runs: pack.runs.iter().map(|run| [run.first, run.count]).collect(),
     })
@@ -69,7 +77,7 @@ pub fn encode_pack_tail(pack: &Pack) -> Vec<u8> {
     let length = tail.len() as u64;
     tail.extend_from_slice(&MARK);
     tail.extend_from_slice(&length.to_le_bytes());
-    tail.extend_from_slice(&pack.bytes().to_le_bytes());
+    tail.extend_from_slice(&blocks_len.to_le_bytes());
     tail.extend_from_slice(&digest.0);
     tail
 }
@@ -84,12 +92,17 @@ pub fn parse_pack_trailer(bytes: &[u8], object_size: u64) -> Result<PackTrailer,
         return refused(format!("has {} bytes and not {PACK_TRAILER}", bytes.len()));
     };
     if mark != MARK {
-        let other = mark.starts_with(&MARK[..6]); // all but the number
-        return refused(String::from(if other {
-            "is of a version that this program doesn't read: upgrade requorum on this machine"
+        if !mark.starts_with(&MARK[..6]) {
+            return refused("doesn't begin with its mark".into());
+        }
+        let way_out = if mark > MARK {
+            "upgrade requorum on this machine"
         } else {
-            "doesn't begin with its mark"
-        }));
+            "only the requorum that wrote it reads it"
+        };
+        return refused(format!(
+            "is not of version {VERSION}, which this program reads: {way_out}"
+        ));
     }
     let (index_len, blocks_len, index_sha256) = rest;
     if index_len > INDEX_MAX {
@@ -116,7 +129,8 @@ fn exact(bytes: &[u8]) -> Option<([u8; 8], (u64, u64, Digest))> {
 
 /// Reads the index of the pack with this trailer: the `index_len` bytes that end where it begins.
 ///
-/// What is returned has passed [`Pack::check`], and its blocks are as many bytes as the object holds.
+/// What is returned has passed [`Pack::check`], and its blocks are as many bytes as the object holds
+/// where they are stored plainly. How many others decode to is for their reader to bound.
 ///
 /// # Errors
 /// A sentence if the bytes are not those that the trailer tells of, or naming the field that is
@@ -135,15 +149,21 @@ pub fn parse_pack_index(trailer: &PackTrailer, bytes: &[u8]) -> Result<Pack, Wir
     }
     parse_file("pack", bytes, VERSION..=VERSION, |at| {
         let pack = Pack {
-            before: parts_v1::read_pin(&at.get("before"))?,
+            before: at.get("before").optional(parts_v1::read_pin)?,
             size: at.get("size").number()?,
             sha256: at.get("sha256").digest()?,
+            stored: at.get("stored").named(Stored::parse)?,
+            stored_sha256: at.get("stored_sha256").digest()?,
             blocks_sha256: at.get("blocks_sha256").digest()?,
             runs: at.get("runs").list(read_run)?,
         };
         pack.check().map_err(|flaw| refused(at, flaw))?;
         let (runs, blocks) = (pack.bytes(), trailer.blocks_len);
-        if runs == blocks {
+        let fits = match pack.stored {
+            Stored::Plain => runs == blocks,
+            Stored::Zstd | Stored::SealedZstd => true,
+        };
+        if fits {
             return Ok(pack);
         }
         Err(at.get("runs").wrong(format!("holds {runs} bytes and the pack has {blocks} of blocks")))
@@ -164,6 +184,7 @@ fn refused(at: &Fields<'_>, flaw: Flaw) -> WireError {
     let field = match flaw {
         Flaw::Size => "size",
         Flaw::Runs | Flaw::Empty(_) | Flaw::Order(_) | Flaw::Beyond(_) => "runs",
+        Flaw::Before => "before",
     };
     at.get(field).wrong(flaw)
 }
