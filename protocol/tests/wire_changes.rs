@@ -153,7 +153,7 @@ fn the_paths_of_conditions_exist() {
     let rows = [
         (wire::CTRL_PATHS, wire::encode_ctrl(&records::full_ctrl())),
         (wire::SLOT_PATHS, wire::encode_slot(&records::full_slot())),
-        (wire::SAVE_PATHS, wire::encode_save(&records::saver())),
+        (wire::SAVE_PATHS, wire::encode_save(&records::full_saver())),
     ];
     for (paths, row) in rows {
         let row = Value::Object(row);

@@ -143,7 +143,8 @@ fn rows() {
     row("slot_v1_full.json", &records::full_slot(), wire::encode_slot, wire::parse_slot);
     row("slot_v1_minimal.json", &records::minimal_slot(), wire::encode_slot, wire::parse_slot);
     row("slot_v1_learner.json", &fenced_learner(), wire::encode_slot, wire::parse_slot);
-    row("save_v1.json", &records::saver(), wire::encode_save, wire::parse_save);
+    row("save_v1_full.json", &records::full_saver(), wire::encode_save, wire::parse_save);
+    row("save_v1_minimal.json", &records::minimal_saver(), wire::encode_save, wire::parse_save);
     row("slot_v1_unplaced.json", &fenced_early(), wire::encode_slot, wire::parse_slot);
 }
 

@@ -8,7 +8,6 @@ mod records;
 use protocol::{
     cluster::Digest,
     pack::Pack,
-    registry::Saver,
     wire::{self, WireError},
 };
 use serde_json::{Value, json};
@@ -113,8 +112,8 @@ fn subjects() -> Vec<Subject> {
         subject(
             "save",
             "layout",
-            Value::Object(wire::encode_save(&records::saver())),
-            Value::Object(wire::encode_save(&Saver { passed: Vec::new(), ..records::saver() })),
+            Value::Object(wire::encode_save(&records::full_saver())),
+            Value::Object(wire::encode_save(&records::minimal_saver())),
             |bytes| {
                 wire::parse_save(&map(bytes))
                     .map(|record| Value::Object(wire::encode_save(&record)))

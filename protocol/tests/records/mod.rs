@@ -149,8 +149,13 @@ pub(crate) fn demanding_manifest() -> Manifest {
     }
 }
 
+/// Whose turn it is, where nobody sits out.
+pub(crate) fn minimal_saver() -> Saver {
+    Saver { passed: Vec::new(), ..full_saver() }
+}
+
 /// Whose turn it is.
-pub(crate) fn saver() -> Saver {
+pub(crate) fn full_saver() -> Saver {
     let passed = vec![Slot(2), Slot(0)];
     Saver { member: Slot(1), rvn: text("9f2c"), chain: text("77aa"), period: Span(60_000), passed }
 }
