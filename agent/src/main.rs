@@ -10,6 +10,7 @@ use agent::{
         etcdutl::Etcdutl,
         exec::{Exec, ExecConfig},
         s3::S3Store,
+        s3_unfinished::Unfinished,
     },
     cli::{
         self, Cli, Context, Doors, Log, Verb,
@@ -52,16 +53,27 @@ async fn run(cli: Cli) -> Result<(), Problem> {
     let gap = settings.as_ref().map_or(Timers::PRODUCTION.gap, |settings| settings.timers.gap);
     let patience = Duration::from_millis(gap.0 / 5);
     let etcd = Arc::new(EtcdClient::new(patience, patience));
-    let doors = RealDoors { etcd: etcd.clone() };
+    let doors = RealDoors { etcd, unfinished: Unfinished::default() };
+    let done = act(cli, &env, settings, &doors).await;
+    doors.unfinished.none_left().await;
+    done
+}
+
+async fn act(
+    cli: Cli,
+    env: &config::Environment,
+    settings: Result<Settings, Problem>,
+    doors: &RealDoors,
+) -> Result<(), Problem> {
     if let Verb::Agent { bootstrap, create_table } = cli.verb {
         let settings = settings?;
         cli::agent::refuse_tls(&settings)?;
         let _lock = cli::agent::lock_state_dir(&settings)?;
-        let (ports, proven) = proven_ports(&settings, &doors, create_table).await?;
+        let (ports, proven) = proven_ports(&settings, doors, create_table).await?;
         return cli::agent::run(&settings, ports, bootstrap, proven).await;
     }
-    let state_dir = config::state_dir(&env);
-    let context = Context { settings, state_dir, output: cli.output, etcd, doors: &doors };
+    let (state_dir, etcd) = (config::state_dir(env), doors.etcd.clone());
+    let context = Context { settings, state_dir, output: cli.output, etcd, doors };
     cli::run(cli.verb, &context).await
 }
 
@@ -80,6 +92,8 @@ fn speak_to_stderr(log: Log, agent: bool) {
 /// What stands behind the ports in the field.
 struct RealDoors {
     etcd: Arc<EtcdClient>,
+    /// What was begun in the bucket and is not over.
+    unfinished: Unfinished,
 }
 
 #[async_trait]
@@ -89,11 +103,10 @@ impl Doors for RealDoors {
             aws::clients(&aws::Settings::default()).await.map_err(|error| {
                 Problem::new(Code::Usage, error.to_string()).next("export AWS_REGION=...")
             })?;
+        let store = S3Store::new(s3, &settings.bucket).encrypting(settings.encryption.clone());
         Ok(Ports {
             clock: Arc::new(BootClock),
-            store: Arc::new(
-                S3Store::new(s3, &settings.bucket).encrypting(settings.encryption.clone()),
-            ),
+            store: Arc::new(store.counting(self.unfinished.clone())),
             registry: Arc::new(DynamoTable::new(dynamodb, &settings.table)),
             etcd: self.etcd.clone(),
             service: Arc::new(Exec::new(exec(settings))),

@@ -8,6 +8,7 @@ pub mod attributes;
 pub mod expressions;
 pub mod dynamodb;
 pub mod s3_multipart;
+pub mod s3_unfinished;
 pub mod s3_encryption;
 mod s3_copies;
 mod s3_likeness;

@@ -13,6 +13,7 @@ use super::{
     s3_encryption::Encryption,
     s3_likeness::Reuse,
     s3_multipart::{Completed, If, PART, Target, bulk, fill},
+    s3_unfinished::Unfinished,
 };
 use crate::ports::{
     object_store::{Likeness, Moved, Object, ObjectStore, Put, StoreError, Stored, Tail, Version},
@@ -37,12 +38,14 @@ pub struct S3Store {
     client: Client,
     bucket: String,
     encryption: Encryption,
+    unfinished: Unfinished,
 }
 
 impl S3Store {
     /// The bucket `bucket`, which must exist by the first call.
     pub fn new(client: Client, bucket: impl Into<String>) -> Self {
-        Self { client, bucket: bucket.into(), encryption: Encryption::OfBucket }
+        let (encryption, unfinished) = (Encryption::OfBucket, Unfinished::default());
+        Self { client, bucket: bucket.into(), encryption, unfinished }
     }
 
     /// The same bucket, in which all that is written shall be encrypted so.
@@ -51,13 +54,19 @@ impl S3Store {
         Self { encryption, ..self }
     }
 
+    /// The same bucket; whoever ends the process waits for its uploads there.
+    #[must_use]
+    pub fn counting(self, unfinished: Unfinished) -> Self {
+        Self { unfinished, ..self }
+    }
+
     fn doing(&self, what: &str, key: &str) -> String {
         format!("{what} s3://{}/{key}", self.bucket)
     }
 
     fn target<'a>(&'a self, key: &'a str) -> Target<'a> {
-        let encryption = &self.encryption;
-        Target { client: &self.client, bucket: &self.bucket, key, encryption }
+        let (client, bucket) = (&self.client, &self.bucket);
+        Target { client, bucket, key, encryption: &self.encryption, unfinished: &self.unfinished }
     }
 
     /// Opens an object for reading; `None`: the store says that there is none.

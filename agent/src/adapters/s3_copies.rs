@@ -40,16 +40,9 @@ impl Source {
 impl Target<'_> {
     /// Copies all of `source` to the target, if what is there is what `only` says.
     pub(super) async fn copy(&self, source: &Source, only: If<'_>) -> Result<Put, StoreError> {
-        let id = self.begin(None).await?;
-        let copied = async {
-            let parts = self.copy_parts(&id, source).await?;
-            self.complete(&id, parts, only).await
-        }
-        .await;
-        if !matches!(copied, Ok(Completed::Done { .. })) {
-            self.abort(&id).await;
-        }
-        match copied? {
+        let begun = self.begin(None).await?;
+        let parts = self.copy_parts(begun.id(), source).await;
+        match begun.end(parts, only).await? {
             Completed::Done { etag } => Ok(Put::Done { etag }),
             Completed::Conflict => Ok(Put::Conflict),
         }

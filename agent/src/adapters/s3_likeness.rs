@@ -90,10 +90,11 @@ impl Target<'_> {
     ) -> impl Future<Output = Result<CompletedPart, StoreError>> + Send + use<> {
         let (client, id) = (self.client.clone(), id.to_owned());
         let (bucket, key) = (self.bucket.to_owned(), self.key.to_owned());
-        let encryption = self.encryption.clone();
+        let (encryption, unfinished) = (self.encryption.clone(), self.unfinished.clone());
         async move {
             let (bucket, key) = (bucket.as_str(), key.as_str());
-            let target = Target { client: &client, bucket, key, encryption: &encryption };
+            let (encryption, unfinished) = (&encryption, &unfinished);
+            let target = Target { client: &client, bucket, key, encryption, unfinished };
             let sha256 = Digest::of(&bytes);
             let before = reuse.equal(number, &sha256).filter(|_| bytes.len() >= LEAST);
             if let Some((at, before)) = before {

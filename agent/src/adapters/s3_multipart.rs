@@ -1,24 +1,21 @@
 //! **s3_multipart** — objects made of parts: uploads above 8 MiB, and copies ([`s3_copies`](super::s3_copies)).
 //!
 //! Comes in: a client, where the object shall be, and a source of parts. Goes out: the finished
-//! object, or an error and no parts left behind. Which of racing writes to a key wins is decided
-//! by the condition under which they are completed.
+//! object, or an error; how an upload ends is said in [`s3_unfinished`](super::s3_unfinished).
 //!
 //! The SDK sends the CRC32 of each part along (Object Lock wants one). An upload must name that algorithm
 //! when it begins: S3 refuses a part with another one, and a part with one where none was named.
 
 use super::{
-    aws,
-    aws_errors::{meaning, status_and_code},
-    s3_encryption::Encryption,
-    s3_likeness::Reuse,
+    aws, aws_errors::meaning, s3_encryption::Encryption, s3_likeness::Reuse,
+    s3_unfinished::Unfinished,
 };
 use crate::ports::{object_store::StoreError, pieces::Pieces};
 use aws_sdk_s3::{
     Client,
     config::Builder,
     primitives::ByteStream,
-    types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart},
+    types::{ChecksumAlgorithm, CompletedPart},
 };
 use std::{future::Future, sync::Arc};
 use tokio::task::{JoinError, JoinSet};
@@ -81,6 +78,8 @@ pub struct Target<'a> {
     pub key: &'a str,
     /// How it shall be encrypted.
     pub encryption: &'a Encryption,
+    /// Uploads that are not over yet.
+    pub unfinished: &'a Unfinished,
 }
 
 /// Settings of a call that moves much.
@@ -101,33 +100,9 @@ impl Target<'_> {
         pieces: &mut dyn Pieces,
         reuse: Option<&Arc<Reuse>>,
     ) -> Result<Completed, StoreError> {
-        let id = self.begin(Some(ChecksumAlgorithm::Crc32)).await?;
-        let uploaded = async {
-            let parts = self.send_parts(&id, head, pieces, reuse).await?;
-            self.complete(&id, parts, If::Absent).await
-        }
-        .await;
-        if !matches!(uploaded, Ok(Completed::Done { .. })) {
-            self.abort(&id).await;
-        }
-        uploaded
-    }
-
-    /// Begins an upload in parts. `checksum`: what each part will bear; `None`: parts that the server copies,
-    /// of which not every store tells one.
-    pub(super) async fn begin(
-        &self,
-        checksum: Option<ChecksumAlgorithm>,
-    ) -> Result<String, StoreError> {
-        let call = self.client.create_multipart_upload().bucket(self.bucket).key(self.key);
-        let call = call
-            .set_checksum_algorithm(checksum)
-            .set_server_side_encryption(self.encryption.algorithm())
-            .set_ssekms_key_id(self.encryption.key());
-        let doing = self.doing("beginning the upload to");
-        let answer = call.send().await.map_err(|error| meaning(&error, &doing))?;
-        let id = answer.upload_id.filter(|id| !id.is_empty());
-        id.ok_or_else(|| StoreError::Bad(format!("{doing}: the store named no upload id")))
+        let begun = self.begin(Some(ChecksumAlgorithm::Crc32)).await?;
+        let parts = self.send_parts(begun.id(), head, pieces, reuse).await;
+        begun.end(parts, If::Absent).await
     }
 
     async fn send_parts(
@@ -188,50 +163,6 @@ impl Target<'_> {
                 .set_e_tag(answer.e_tag)
                 .set_checksum_crc32(answer.checksum_crc32)
                 .build())
-        }
-    }
-
-    pub(super) async fn complete(
-        &self,
-        id: &str,
-        parts: Vec<CompletedPart>,
-        only: If<'_>,
-    ) -> Result<Completed, StoreError> {
-        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-        let call = self
-            .client
-            .complete_multipart_upload()
-            .bucket(self.bucket)
-            .key(self.key)
-            .upload_id(id)
-            .multipart_upload(parts)
-            .set_if_none_match(only.none_match())
-            .set_if_match(only.matches().map(ToOwned::to_owned));
-        let doing = self.doing("completing the upload to");
-        let error = match call.customize().config_override(bulk()).send().await {
-            Ok(answer) => {
-                let etag = answer.e_tag;
-                let etag = etag.ok_or_else(|| StoreError::Bad(format!("{doing}: no ETag")))?;
-                return Ok(Completed::Done { etag });
-            }
-            Err(error) => error,
-        };
-        match status_and_code(&error) {
-            // no such key: what If-Match names is not there at all; 409: another write came between
-            (409 | 412, _) | (404, "NoSuchUpload" | "NoSuchKey") => Ok(Completed::Conflict),
-            _ => Err(meaning(&error, &doing)),
-        }
-    }
-
-    /// Aborts whatever was not completed. That the abort itself failed is told and not an error: a
-    /// lifecycle rule of the bucket ends what is left (deploy's stack has one).
-    pub(super) async fn abort(&self, id: &str) {
-        let call = self.client.abort_multipart_upload().bucket(self.bucket).key(self.key);
-        if let Err(error) = call.upload_id(id).send().await
-            && status_and_code(&error).1 != "NoSuchUpload"
-        {
-            let why = meaning(&error, &self.doing("aborting the upload to"));
-            tracing::warn!(upload = id, "parts were left behind: {why}");
         }
     }
 }

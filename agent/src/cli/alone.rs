@@ -3,6 +3,7 @@
 use super::{
     Context,
     agent::{site, site_with_keys, store_problem},
+    interrupted::unless_interrupted,
     words,
 };
 use crate::{
@@ -29,9 +30,13 @@ pub(super) async fn save(context: &Context<'_>) -> Result<(), Problem> {
     }
     let settings = context.settings()?;
     let ports = context.doors.ports(settings).await?;
-    let manifest = save_alone(settings, ports).await?;
-    render::saved(&Saved::from(&manifest), context.output);
-    Ok(())
+    let work = async {
+        let manifest = save_alone(settings, ports).await?;
+        render::saved(&Saved::from(&manifest), context.output);
+        Ok(())
+    };
+    let done = "`requorum snapshot ls` shows whether it was saved";
+    unless_interrupted(work, done).await
 }
 
 async fn save_alone(settings: &Settings, ports: Ports) -> Result<Manifest, Problem> {
@@ -46,7 +51,8 @@ async fn save_alone(settings: &Settings, ports: Ports) -> Result<Manifest, Probl
     let whose = perform::For { uid: Some(ctrl.uid.clone()), slot: Some(seat.slot) };
     let source_keys = ctrl.source.as_ref().and_then(|source| source.live_keys);
     let adopted = ctrl.adopted.clone();
-    let save = Save { export: true, source_keys, adopted, ..Save::whole(Reason::Hand, ctrl.inc) };
+    let whole = Save::whole(Reason::Hand, ctrl.inc);
+    let save = Save { export: settings.export, source_keys, adopted, ..whole };
     let effect = Effect::Save(Box::new(save));
     let saved = answer(perform::perform(&hands, &whose, &effect).await, "the save")?;
     let Outcome::Saved(manifest) = saved else { return Err(unexpected(&saved)) };

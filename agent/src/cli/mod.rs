@@ -11,6 +11,7 @@ mod direct;
 mod voice;
 mod words;
 mod alone;
+mod interrupted;
 pub mod snapshots;
 mod adopting;
 mod pruning;

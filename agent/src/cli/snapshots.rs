@@ -7,6 +7,7 @@ use super::{
     Context,
     agent::site_with_keys,
     alone::{answer, discover, failed, not_founded, read_records, registry_lost},
+    interrupted::unless_interrupted,
 };
 use crate::{
     config::snapshots::seconds,
@@ -25,7 +26,6 @@ use protocol::{
     source,
 };
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// What is kept.
 #[derive(Debug, Args)]
@@ -95,11 +95,6 @@ pub enum Snapshot {
 
 /// Runs one of them. Interrupted, it removes what it downloaded or started. Each can be said again.
 pub(super) async fn run(context: &Context<'_>, what: Snapshot) -> Result<(), Problem> {
-    let listen = |kind| {
-        signal(kind)
-            .map_err(|error| Problem::new(Code::Failed, "no signal can be heard").because(error))
-    };
-    let (mut int, mut term) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let done = match &what {
         Snapshot::Prune(_) => {
             "what it had deleted stays deleted; `requorum snapshot ls` shows what is left"
@@ -112,12 +107,7 @@ pub(super) async fn run(context: &Context<'_>, what: Snapshot) -> Result<(), Pro
         | Snapshot::Verify { .. }
         | Snapshot::Rehearse { .. } => "what it had begun beside etcd's data is removed",
     };
-    let heard = tokio::select! {
-        done = act(context, what) => return done,
-        _ = int.recv() => "SIGINT",
-        _ = term.recv() => "SIGTERM",
-    };
-    Err(Problem::new(Code::Failed, format!("{heard} ended it; {done}")).next("say it again"))
+    unless_interrupted(act(context, what), done).await
 }
 
 async fn act(context: &Context<'_>, what: Snapshot) -> Result<(), Problem> {

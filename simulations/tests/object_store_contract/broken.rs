@@ -1,7 +1,8 @@
 //! **broken** — large objects that do not come whole: neither up nor down is half of one taken for all.
 
+use super::{BUCKET, Embedded};
 use agent::{
-    adapters::s3::S3Store,
+    adapters::{s3::S3Store, s3_unfinished::Unfinished},
     ports::{
         object_store::{Moved, ObjectStore, Put, StoreError, Version},
         pieces::Pieces,
@@ -9,7 +10,8 @@ use agent::{
 };
 use async_trait::async_trait;
 use protocol::cluster::Digest;
-use std::{cell::Cell, path::Path};
+use std::{cell::Cell, future::pending, path::Path, sync::Arc};
+use tokio::sync::Notify;
 
 /// So many MiB, and then what proves that they are no good.
 struct BreaksOff(u32);
@@ -25,6 +27,48 @@ impl Pieces for BreaksOff {
     fn moved(&self) -> Moved {
         unreachable!("nothing of it is stored")
     }
+}
+
+/// So many MiB, and then nothing, for ever.
+struct StandsStill(u32, Arc<Notify>);
+
+#[async_trait]
+impl Pieces for StandsStill {
+    async fn next(&mut self, into: &mut Vec<u8>) -> Result<bool, String> {
+        let Some(left) = self.0.checked_sub(1) else {
+            self.1.notify_one();
+            return pending().await;
+        };
+        self.0 = left;
+        into.extend_from_slice(&vec![7; 1 << 20]);
+        Ok(true)
+    }
+
+    fn moved(&self) -> Moved {
+        unreachable!("nothing of it is stored")
+    }
+}
+
+/// A deadline or a signal ends whoever uploads; whoever ends the process waits for what that leaves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_given_up_leaves_no_parts() {
+    let embedded = Embedded::start().await;
+    let unfinished = Unfinished::default();
+    let store = embedded.store.clone().counting(unfinished.clone());
+    for mebibytes in [9, 20, 61] {
+        let still = Arc::new(Notify::new());
+        let mut pieces = StandsStill(mebibytes, Arc::clone(&still));
+        let mut upload = store.upload("given up", &mut pieces);
+        tokio::select! {
+            stored = &mut upload => panic!("{stored:?}"),
+            () = still.notified() => {}
+        }
+        assert_eq!(embedded.server.uploads(BUCKET).len(), 1, "it was begun");
+        drop(upload);
+        unfinished.none_left().await;
+        assert_eq!(embedded.server.uploads(BUCKET), Vec::<String>::new(), "{mebibytes} MiB");
+    }
+    embedded.server.stop().await;
 }
 
 /// At no size does an object appear that did not come whole, nor do parts of it stay.
