@@ -45,6 +45,7 @@ fn agent() -> Coordinator {
         threshold: Threshold::Quorum,
         min_members: None,
         max_loss: None,
+        exports: true,
         seats: seats(),
         bootstrap: false,
         proven: true,

@@ -134,4 +134,6 @@ stories! {
     s931_agent_ends_at_each_save "931-agent-ends-at-each-save.txt",
     s94_doubtful_snapshot "94-doubtful-snapshot.txt",
     s95_a_member_that_differs "95-a-member-that-differs.txt",
+    s96_saved_by_hand "96-saved-by-hand.txt",
+    s961_saved_by_hand_sealed "961-saved-by-hand-sealed.txt",
 }

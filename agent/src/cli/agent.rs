@@ -124,6 +124,7 @@ pub(super) fn policy(settings: &Settings, bootstrap: bool, proven: bool) -> Poli
         threshold: settings.threshold,
         min_members: settings.min_members,
         max_loss: settings.max_loss,
+        exports: settings.export,
         seats: settings.seats.clone(),
         bootstrap,
         proven,
@@ -170,7 +171,6 @@ pub(super) fn site(settings: &Settings) -> Site {
         state_dir: settings.state_dir.clone(),
         incremental: settings.incremental,
         seal: Seal::for_recipients(&settings.sealing.recipients),
-        export: settings.export,
         hold: settings.hold.clone(),
     }
 }

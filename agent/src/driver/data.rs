@@ -78,8 +78,6 @@ impl Hands {
     }
 
     pub(super) async fn save(&self, uid: &str, slot: Slot, save: &Save) -> Done {
-        // a plain copy of what is sealed is not made by itself
-        let save = &Save { export: save.export && self.site.export, ..save.clone() };
         self.kept.forget().await; // what is saved lives, and its room is its own
         let door = self.door().await;
         let Answer::Status(status) = self.ports.etcd.probe(&door).await else {
@@ -195,7 +193,7 @@ impl Hands {
     async fn store_file(&self, uid: &str, inc: u64, file: &Path) -> Result<(Data, u64), Failure> {
         let revision = self.inspect_whole(file).await?;
         let mut pieces = self.ports.snapshots.pieces(file).await.map_err(Failure::from)?;
-        Ok((self.store_whole(uid, inc, &mut *pieces).await?, revision))
+        Ok((self.store_whole(uid, inc, &mut *pieces, false).await?, revision))
     }
 
     /// Publishes what is measured by nothing: a salvage, or what an operator brought, once its digest is

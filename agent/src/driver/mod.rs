@@ -6,7 +6,7 @@
 //! [`chain`], [`kept`], [`content`] and [`exported`]. A call that takes too long is answered with "nobody knows".
 
 pub mod conditions;
-pub mod perform;
+pub(crate) mod perform;
 mod table;
 mod bucket;
 mod body;
@@ -89,15 +89,13 @@ pub struct Site {
     pub incremental: bool,
     /// For whom snapshots are sealed, and what opens them.
     pub seal: seal::Seal,
-    /// A plain copy may lie at the old URI.
-    pub export: bool,
     /// The phase at which a leading agent stops for ever, for drills.
     pub hold: Option<String>,
 }
 
 /// Ports, site, and the little that calls share.
 #[derive(Clone)]
-pub struct Hands {
+pub(crate) struct Hands {
     pub(crate) ports: Ports,
     pub(crate) site: Arc<Site>,
     /// Version of my own vote's object.
@@ -128,7 +126,7 @@ pub(crate) struct Checking {
 
 impl Hands {
     /// Hands that have done nothing yet.
-    pub fn new(ports: Ports, site: Site) -> Self {
+    pub(crate) fn new(ports: Ports, site: Site) -> Self {
         Self {
             ports,
             site: Arc::new(site),

@@ -14,11 +14,11 @@ use std::time::Duration;
 
 /// The uid and the seat that effects are done for, as far as they are known.
 #[derive(Clone, Debug, Default)]
-pub struct For {
+pub(crate) struct For {
     /// The cluster.
-    pub uid: Option<String>,
+    pub(crate) uid: Option<String>,
     /// The seat.
-    pub slot: Option<Slot>,
+    pub(crate) slot: Option<Slot>,
 }
 
 /// How long one effect of a lane may take. Longer than the ports' own bounds; data has to move a
@@ -33,7 +33,7 @@ const fn deadline(lane: Lane) -> Duration {
 }
 
 /// Performs `effect`.
-pub async fn perform(hands: &Hands, whose: &For, effect: &Effect) -> Outcome {
+pub(crate) async fn perform(hands: &Hands, whose: &For, effect: &Effect) -> Outcome {
     let bound = deadline(effect.lane());
     let done = tokio::time::timeout(bound, attempt(hands, whose, effect)).await;
     let done = done

@@ -80,7 +80,6 @@ impl Stage {
             state_dir: PathBuf::new(),
             incremental: true,
             seal: super::seal::Seal::default(),
-            export: true,
             hold: None,
         };
         Hands::new(ports, site)

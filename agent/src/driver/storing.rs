@@ -45,28 +45,19 @@ impl Hands {
         chain: &mut Option<Extended>,
     ) -> Result<(Data, Link), Failure> {
         let name = save.chain.as_deref().filter(|_| self.site.incremental);
-        let (database, exports) = (snapshot.database(), save.export);
+        let database = snapshot.database();
         let fits =
             |chain: &&mut Extended| name.is_some() && save.lays_over(&chain.known(), database);
         if let Some(chain) = chain.as_mut().filter(fits) {
             return self.lay_over(uid, save.inc, snapshot, chain).await;
         }
         let Some(name) = name else {
-            let data = if exports {
-                self.store_file_itself(uid, save.inc, snapshot).await?
-            } else {
-                self.store_whole(uid, save.inc, snapshot).await?
-            };
-            return Ok((data, Link::None));
+            return Ok((self.store_whole(uid, save.inc, snapshot, save.export).await?, Link::None));
         };
         *chain = None; // two tables of blocks at once would be too many
         let mut blocks = Blocks::new();
         let mut noted = Noted::new(snapshot, &mut blocks);
-        let data = if exports {
-            self.store_file_itself(uid, save.inc, &mut noted).await?
-        } else {
-            self.store_whole(uid, save.inc, &mut noted).await?
-        };
+        let data = self.store_whole(uid, save.inc, &mut noted, save.export).await?;
         let base = Extended {
             name: name.to_owned(),
             inc: save.inc,
@@ -104,31 +95,23 @@ impl Hands {
         Ok((Data { key, moved, needs: chain.keys.clone() }, link))
     }
 
-    /// Stores a file so that it needs no other: sealed, if snapshots are.
+    /// Stores a file so that it needs no other: as it is where other tools shall read it or nothing is
+    /// sealed, else sealed.
     pub(super) async fn store_whole(
         &self,
         uid: &str,
         inc: u64,
         pieces: &mut dyn Pieces,
+        plain: bool,
     ) -> Result<Data, Failure> {
-        if !self.site.seal.seals() {
-            return self.store_file_itself(uid, inc, pieces).await;
+        if plain || !self.site.seal.seals() {
+            let key = Keys::data(inc, &new_id());
+            let moved = self.upload_whole(uid, &key, pieces).await?;
+            return Ok(Data { key, moved, needs: Vec::new() });
         }
         let key = Keys::pack(inc, &new_id());
         let mut pack = Packing::whole(pieces, &self.site.seal).map_err(unavailable)?;
         self.upload(uid, &key, &mut pack).await?;
         Ok(Data { key, moved: pieces.moved(), needs: Vec::new() })
-    }
-
-    /// Stores a file as it is.
-    async fn store_file_itself(
-        &self,
-        uid: &str,
-        inc: u64,
-        pieces: &mut dyn Pieces,
-    ) -> Result<Data, Failure> {
-        let key = Keys::data(inc, &new_id());
-        let moved = self.upload_whole(uid, &key, pieces).await?;
-        Ok(Data { key, moved, needs: Vec::new() })
     }
 }

@@ -12,11 +12,7 @@ use agent::{
     adapters::{
         boot_clock::BootClock, disk::Disk, etcd_client::EtcdClient, etcdutl::Etcdutl, swap::Swap,
     },
-    driver::{
-        Hands, Ports, Site,
-        perform::{For, perform},
-        seal::Seal,
-    },
+    driver::{Ports, Site, performer::Performer, seal::Seal},
     ports::service::{Service, ServiceError},
 };
 use async_trait::async_trait;
@@ -54,13 +50,7 @@ impl Service for Runs {
 }
 
 /// The hands of an agent beside a member; what it restores goes to `place`.
-fn hands(
-    cluster: &Cluster,
-    bucket: &Arc<Bucket>,
-    place: &Place,
-    seal: Seal,
-    export: bool,
-) -> Hands {
+fn hands(cluster: &Cluster, bucket: &Arc<Bucket>, place: &Place, seal: Seal) -> Performer {
     let state_dir = place.root.path().join("state");
     let ports = Ports {
         clock: Arc::new(BootClock),
@@ -80,10 +70,9 @@ fn hands(
         state_dir,
         incremental: true,
         seal,
-        export,
         hold: None,
     };
-    Hands::new(ports, site)
+    Performer::new(ports, site, "u", Slot(0))
 }
 
 /// Seals for the identity, and opens with it.
@@ -95,19 +84,14 @@ fn seal_of(identity: &Identity) -> Seal {
     seal
 }
 
-async fn done(hands: &Hands, effect: Effect) -> Outcome {
-    let whose = For { uid: Some("u".into()), slot: Some(Slot(0)) };
-    perform(hands, &whose, &effect).await
-}
-
-async fn saved(hands: &Hands, save: Save) -> Manifest {
-    let outcome = done(hands, Effect::Save(Box::new(save))).await;
+async fn saved(hands: &Performer, save: Save) -> Manifest {
+    let outcome = hands.perform(&Effect::Save(Box::new(save))).await;
     let Outcome::Saved(manifest) = outcome else { panic!("not saved: {outcome:?}") };
     manifest
 }
 
-async fn verified(hands: &Hands, manifest: &Manifest) -> Result<(), Failure> {
-    let outcome = done(hands, Effect::Verify(source::from_manifest(manifest, 0))).await;
+async fn verified(hands: &Performer, manifest: &Manifest) -> Result<(), Failure> {
+    let outcome = hands.perform(&Effect::Verify(source::from_manifest(manifest, 0))).await;
     if let Outcome::Failed(failure) = outcome {
         return Err(failure);
     }
@@ -129,7 +113,7 @@ async fn a_sealed_chain_is_read_by_its_recipients_alone() {
     let cluster = Cluster::start(1, &[]);
     let (bucket, place) = (Arc::new(Bucket::default()), Place::new());
     let identity = Identity::generate();
-    let mine = hands(&cluster, &bucket, &place, seal_of(&identity), false);
+    let mine = hands(&cluster, &bucket, &place, seal_of(&identity));
     let member = &cluster.members[0];
     for key in 0..50 {
         member.put(&format!("before/{key}"), SECRET);
@@ -137,7 +121,7 @@ async fn a_sealed_chain_is_read_by_its_recipients_alone() {
     let base = saved(&mine, extending()).await;
     member.put("after", SECRET);
     let end = saved(&mine, extending()).await;
-    let by_hand = saved(&mine, Save { export: true, ..Save::whole(Reason::Hand, 1) }).await;
+    let by_hand = saved(&mine, Save::whole(Reason::Hand, 1)).await;
     assert!(base.needs.is_empty() && by_hand.needs.is_empty(), "each is a whole file");
     assert_eq!(end.needs, std::slice::from_ref(&base.data), "laid over the base");
     for (key, bytes) in bucket.objects().iter() {
@@ -148,8 +132,8 @@ async fn a_sealed_chain_is_read_by_its_recipients_alone() {
         verified(&mine, manifest).await.expect("it is whole");
     }
 
-    let others = hands(&cluster, &bucket, &place, seal_of(&Identity::generate()), false);
-    let none = hands(&cluster, &bucket, &place, Seal::default(), false);
+    let others = hands(&cluster, &bucket, &place, seal_of(&Identity::generate()));
+    let none = hands(&cluster, &bucket, &place, Seal::default());
     for (hands, named) in [(&others, "does not hold"), (&none, "is not set")] {
         let failure = verified(hands, &end).await.expect_err("another's key");
         assert_eq!(failure.kind, FailureKind::Unavailable, "it says nothing of the data");
@@ -161,7 +145,7 @@ async fn a_sealed_chain_is_read_by_its_recipients_alone() {
 }
 
 /// Whoever reads it: what is damaged is damaged, with the key or without it.
-async fn damaged_is_told_from_sealed(bucket: &Bucket, of: &Manifest, whose: [&Hands; 2]) {
+async fn damaged_is_told_from_sealed(bucket: &Bucket, of: &Manifest, whose: [&Performer; 2]) {
     let key = format!("p/u/{}", of.data);
     let whole = bucket.objects()[&key].clone();
     bucket.objects().entry(key.clone()).and_modify(|bytes| bytes[60] ^= 1);
@@ -174,10 +158,10 @@ async fn damaged_is_told_from_sealed(bucket: &Bucket, of: &Manifest, whose: [&Ha
 }
 
 /// The end of the chain becomes a member that holds what was saved.
-async fn comes_back(hands: &Hands, place: &Place, end: &Manifest) {
+async fn comes_back(hands: &Performer, place: &Place, end: &Manifest) {
     let source = source::from_manifest(end, 0);
     let (plan, digest) = (Plan { source, ..plan(1, 0) }, Digest::of(b"the plan"));
-    let restored = done(hands, Effect::Restore(Box::new(plan.clone()), digest)).await;
+    let restored = hands.perform(&Effect::Restore(Box::new(plan.clone()), digest)).await;
     assert!(matches!(restored, Outcome::Ok), "{restored:?}");
     Swap::new(&place.data(), &digest.short(), 2, 1).finish().expect("swapped in");
     let seat = &plan.seats[0];
@@ -195,7 +179,7 @@ async fn comes_back(hands: &Hands, place: &Place, end: &Manifest) {
 async fn a_plain_copy_is_exported_where_that_is_asked_for() {
     let cluster = Cluster::start(1, &[]);
     let (bucket, place) = (Arc::new(Bucket::default()), Place::new());
-    let mine = hands(&cluster, &bucket, &place, seal_of(&Identity::generate()), true);
+    let mine = hands(&cluster, &bucket, &place, seal_of(&Identity::generate()));
     cluster.members[0].put("a", SECRET);
     let regular = saved(&mine, extending()).await;
     assert!(!bucket.objects().values().any(|bytes| tells(bytes)), "what is not exported is sealed");

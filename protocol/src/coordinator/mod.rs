@@ -67,6 +67,8 @@ pub struct Policy {
     pub min_members: Option<usize>,
     /// Most revisions a restore may lose without asking; `None`: no bound.
     pub max_loss: Option<u64>,
+    /// A plain copy of saves may lie at the old URI (`REQUORUM_SNAPSHOT_EXPORT`).
+    pub exports: bool,
     /// The seats of a cluster that is yet to be founded.
     pub seats: Vec<Seat>,
     /// Found an empty cluster if none exists.

@@ -54,7 +54,7 @@ impl Scene<'_> {
             reason,
             inc: self.ctrl.inc,
             chain,
-            export: by_clock || reason == Reason::Hand,
+            export: self.core.policy.exports && (by_clock || reason == Reason::Hand),
             peers: if asks { self.peers() } else { Vec::new() },
             source_keys: self.ctrl.source.as_ref().and_then(|source| source.live_keys),
             adopted: self.ctrl.adopted.clone(),

@@ -85,6 +85,7 @@ impl World {
             threshold: Threshold::Quorum,
             min_members: None,
             max_loss: None,
+            exports: true,
             seats: Vec::new(),
             bootstrap: true,
             proven: true,

@@ -79,6 +79,7 @@ impl World {
             ("min-members", count) => self.policy.min_members = Some(number(count) as usize),
             ("max-loss", count) => self.policy.max_loss = Some(number(count)),
             ("threshold", "1/N") => self.policy.threshold = Threshold::OneNth,
+            ("exports", "no") => self.policy.exports = false,
             ("proven", "no") => self.policy.proven = false,
             ("seats", names) => self.policy.seats = seats(&names.split(',').collect::<Vec<_>>()),
             ("bootstrap", "no") => self.policy.bootstrap = false,

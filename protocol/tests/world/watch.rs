@@ -7,6 +7,7 @@ use protocol::{
     coordinator::Told,
     effect::Effect,
     explanation::{Code, Note},
+    manifest::Reason,
     observation::InAttempt,
     registry::{Change, Ctrl, Evidence, Phase, RecordChange, Records, Row, SlotRecord, Written},
     wire,
@@ -95,7 +96,9 @@ impl World {
             Effect::Save(save) => {
                 let told = !self.differs.is_empty() && !save.peers.is_empty();
                 let asks = if told { ", and asks the others what they hold" } else { "" };
-                format!("saves a snapshot: {}{asks}", save.reason.name())
+                let exports = save.reason == Reason::Hand && save.export;
+                let exports = if exports { ", and exports it" } else { "" };
+                format!("saves a snapshot: {}{exports}{asks}", save.reason.name())
             }
             Effect::SalvageCopy { .. } => "salvages its data".to_owned(),
             Effect::PutPlan(plan) if plan.because.contains("passed over") => {

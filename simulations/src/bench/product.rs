@@ -116,7 +116,6 @@ impl Product {
             state_dir,
             incremental: true,
             seal: agent::driver::seal::Seal::default(),
-            export: true,
             hold: None,
         };
         let performer = Performer::new(ports, site, uid, Slot(0));

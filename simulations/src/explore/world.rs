@@ -288,6 +288,7 @@ impl World {
             threshold: Threshold::Quorum,
             min_members: self.sub.min_members,
             max_loss: None,
+            exports: true,
             seats: self.seats.clone(),
             bootstrap: false,
             proven: true,

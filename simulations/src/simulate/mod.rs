@@ -150,6 +150,7 @@ impl Sim {
             threshold: options.threshold,
             min_members: None,
             max_loss: options.max_loss,
+            exports: true,
             seats,
             bootstrap: true,
             proven: true,

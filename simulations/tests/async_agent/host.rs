@@ -128,6 +128,7 @@ impl Host {
             threshold: Threshold::Quorum,
             min_members: self.min_members,
             max_loss: None,
+            exports: true,
             seats,
             bootstrap: true,
             proven: true,
@@ -174,7 +175,6 @@ pub(crate) fn site(scratch: &Path) -> Site {
         state_dir: scratch.to_owned(),
         incremental: true,
         seal: agent::driver::seal::Seal::default(),
-        export: true,
         hold: None,
     }
 }
