@@ -61,16 +61,20 @@ pub(super) async fn prune(context: &Context<'_>, what: &Prune) -> Result<(), Pro
     };
     let entries: Vec<Entry> = manifests.iter().map(entry).collect();
     let judged = retention::judge(&entries, now, &policy, &protected);
-    let dropped = judged.iter().filter(|judged| drops(judged)).map(|judged| judged.key.as_str());
-    let mut refused = Vec::new();
-    let gone = delete_all(&shelf, dropped.collect(), dry_run, &mut refused).await?;
+    let mut deletion =
+        Deletion { shelf: &shelf, dry_run, gone: BTreeSet::new(), refused: Vec::new() };
+    for dropped in judged.iter().filter(|judged| drops(judged)) {
+        deletion.take(&dropped.key).await?;
+    }
     // what stays after that; LIST is not asked again, since it may be behind
-    let stays = |entry: &&Entry| !gone.contains(entry.key.as_str());
+    let stays = |entry: &&Entry| !deletion.gone.contains(&entry.key);
     let left: Vec<Entry> = entries.iter().filter(stays).cloned().collect();
-    let garbage = retention::garbage(&data, &left, &unreadable, &judged, &protected);
-    let keys = garbage.iter().map(String::as_str).collect();
-    let garbage = delete_all(&shelf, keys, dry_run, &mut refused).await?;
-    let garbage = garbage.into_iter().map(ToOwned::to_owned).collect();
+    let mut garbage = retention::garbage(&data, &left, &unreadable, &judged, &protected);
+    for key in &garbage {
+        deletion.take(key).await?;
+    }
+    let Deletion { gone, refused, .. } = deletion;
+    garbage.retain(|key| gone.contains(key));
     let verdict = |judged: &Judged| Verdict::new(&judged.key, judged.verdict, &refused);
     let verdicts = judged.iter().map(verdict).collect();
     let problem = undeleted(&refused);
@@ -82,24 +86,34 @@ const fn drops(judged: &Judged) -> bool {
     matches!(judged.verdict, retention::Verdict::Drop)
 }
 
-/// Deletes objects, and answers with those that are gone; in a dry run with those that would be.
-async fn delete_all<'a>(
-    shelf: &Shelf,
-    keys: BTreeSet<&'a str>,
+/// What is being deleted, and what came of it so far.
+struct Deletion<'a> {
+    shelf: &'a Shelf,
     dry_run: bool,
-    refused: &mut Vec<Refused>,
-) -> Result<BTreeSet<&'a str>, Problem> {
-    if dry_run {
-        return Ok(keys);
-    }
-    let mut gone = BTreeSet::new();
-    for key in keys {
-        match delete(shelf, key).await? {
-            None => drop(gone.insert(key)),
-            Some(because) => refused.push(Refused { key: key.to_owned(), because }),
+    /// In a dry run what would be gone.
+    gone: BTreeSet<String>,
+    refused: Vec<Refused>,
+}
+
+impl Deletion<'_> {
+    /// Deletes one object, or notes that the store refused to.
+    async fn take(&mut self, key: &str) -> Result<(), Problem> {
+        let deleted = if self.dry_run { Ok(None) } else { delete(self.shelf, key).await };
+        match deleted.map_err(|problem| broken_off(problem, self.gone.len()))? {
+            None => drop(self.gone.insert(key.to_owned())),
+            Some(because) => self.refused.push(Refused { key: key.to_owned(), because }),
         }
+        Ok(())
     }
-    Ok(gone)
+}
+
+/// A pruning that ends before its time says what it did.
+fn broken_off(problem: Problem, gone: usize) -> Problem {
+    if gone == 0 {
+        return problem;
+    }
+    let sentence = format!("{}; {gone} objects were deleted before that", problem.sentence);
+    Problem { sentence, ..problem }.next("requorum snapshot ls, and prune again")
 }
 
 /// Deletes one object, unless anything was decided since it was judged: a restore that began meanwhile may
@@ -231,5 +245,14 @@ mod tests {
         let unknown = StoreError::Unavailable(text);
         assert_eq!(refusal(unknown.clone()), Err(unknown));
         assert_eq!(undeleted(&[]), None);
+    }
+
+    #[test]
+    fn what_broke_off_says_what_it_did() {
+        let problem = Problem::new(Code::StoreUnreachable, "the bucket does not answer");
+        assert_eq!(broken_off(problem.clone(), 0), problem);
+        let told = broken_off(problem, 3);
+        assert_eq!(told.sentence, "the bucket does not answer; 3 objects were deleted before that");
+        assert_eq!(told.code, Code::StoreUnreachable);
     }
 }
