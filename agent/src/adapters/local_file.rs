@@ -13,6 +13,8 @@ use std::{
     fs::File,
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::mpsc::sync_channel,
+    thread,
 };
 use tokio::{
     io::AsyncReadExt as _,
@@ -80,7 +82,7 @@ impl Hashed {
     }
 }
 
-/// Where bytes go while they are hashed: to a new file, or nowhere. A thread of its own hashes and writes
+/// Where bytes go while they are hashed: to a new file, or nowhere. Threads of its own hash and write
 /// what came last while more of it comes.
 #[derive(Debug)]
 pub(super) struct Landing {
@@ -140,24 +142,41 @@ impl Landing {
     }
 }
 
-/// Hashes and writes all that comes. A file that was preallocated ends where the last byte landed.
+/// Hashes and writes all that comes, each in a thread of its own: a restore waits for the slower one, and not
+/// for both. A file that was preallocated ends where the last byte landed.
 fn land(
     mut from: mpsc::Receiver<Vec<Bytes>>,
-    mut file: Option<(File, PathBuf)>,
+    file: Option<(File, PathBuf)>,
 ) -> Result<Moved, StoreError> {
-    let mut hashed = Hashed::default();
-    while let Some(pieces) = from.blocking_recv() {
-        for piece in pieces {
-            hashed.take(&piece);
-            if let Some((file, path)) = &mut file {
-                file.write_all(&piece).map_err(|error| unwritable(path, &error))?;
+    let (to, pieces) = sync_channel::<Vec<Bytes>>(1);
+    let moved = thread::scope(|scope| {
+        let hashing = scope.spawn(move || {
+            let mut hashed = Hashed::default();
+            pieces.iter().flatten().for_each(|piece| hashed.take(&piece));
+            hashed.moved()
+        });
+        let written = (|| {
+            while let Some(pieces) = from.blocking_recv() {
+                // it takes all that comes until there is no more
+                let _ = to.send(pieces.clone());
+                if let Some((mut file, path)) = file.as_ref().map(|(file, path)| (file, path)) {
+                    for piece in &pieces {
+                        file.write_all(piece).map_err(|error| unwritable(path, &error))?;
+                    }
+                }
             }
-        }
-    }
+            Ok(())
+        })();
+        drop(to);
+        let hashed = hashing.join();
+        written.and_then(|()| {
+            hashed.map_err(|_| StoreError::Local("the thread that hashes the file ended".into()))
+        })
+    })?;
     if let Some((file, path)) = &file {
-        file.set_len(hashed.size).map_err(|error| unwritable(path, &error))?;
+        file.set_len(moved.size).map_err(|error| unwritable(path, &error))?;
     }
-    Ok(hashed.moved())
+    Ok(moved)
 }
 
 /// Takes room on the disk, where its file system can.

@@ -23,6 +23,8 @@ use tokio::task::{JoinError, JoinSet};
 /// Bytes of a part (S3 wants at least 5 MiB but for the last). All but the last are equal, as some stores
 /// want it. 10,000 parts (S3 limit) are 80 GB: ten times what etcd is advised to hold.
 pub(super) const PART: usize = 8 << 20;
+/// Bytes by which the last piece of a part may reach beyond it: files come by 1 MiB, etcd's stream by 32 KiB.
+const SLACK: usize = 1 << 20;
 /// Parts on their way at once, up or down; one more is being filled. One connection seldom carries more than
 /// 100 MB/s (etcd.md 2.1); all in all below 50 MB are held, whatever the size of the object.
 pub(super) const IN_FLIGHT: usize = 4;
@@ -169,6 +171,8 @@ impl Target<'_> {
 
 /// Takes pieces until they make a part. `false`: no more come, and they were whole.
 pub async fn fill(part: &mut Vec<u8>, pieces: &mut dyn Pieces) -> Result<bool, StoreError> {
+    // a part that grew by doubling would be copied as often as it is long, and end twice as large
+    part.reserve_exact((PART + SLACK).saturating_sub(part.len()));
     while part.len() < PART {
         if !pieces.next(part).await.map_err(StoreError::Source)? {
             return Ok(false);

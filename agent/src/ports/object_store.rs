@@ -41,8 +41,8 @@ pub struct Likeness {
 /// One part of an object as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// SHA-256 of its bytes.
-    pub sha256: protocol::cluster::Digest,
+    /// BLAKE3 of its bytes. It never leaves the process.
+    pub hash: [u8; 32],
     /// What the store told of them; `None`: nothing.
     pub crc32: Option<String>,
 }

@@ -47,7 +47,7 @@ pub(super) fn page(figures: &Figures, rounds: usize, writes: u64) -> Fallible<St
         "# What snapshots cost\n\n\
          `make bench-snapshots` measures and writes this page: a database of {least} to {most} MB, values of \
          1 KB that do not compress, {rounds} rounds of all ways in turn, each in a process of its own, etcd \
-         and the S3 server on the same {machine}.\n\n\
+         and the S3 server, which holds its objects in memory, on the same {machine}.\n\n\
          {aims}\n\n\
          ## Seconds\n\n\
          {seconds}\n\n\

@@ -6,6 +6,7 @@
 
 use super::{Arguments, Fallible};
 use crate::drill::{
+    object_files::Files,
     object_server::{Credentials, ObjectServer},
     process,
 };
@@ -78,16 +79,14 @@ impl Stage {
         // a group of its own: Ctrl-C at the terminal is for us, who then end it
         let etcd = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let etcd = Etcd(etcd);
-        let bodies = scratch.path().join("bodies");
-        std::fs::create_dir(&bodies)?;
         let (access, secret) = CREDENTIALS;
         let credentials = Credentials { access: access.into(), secret: secret.into() };
         let local = (Ipv4Addr::LOCALHOST, 0).into();
-        let server = ObjectServer::start(local, &credentials, bodies).await?;
+        let server = ObjectServer::start(local, &credentials, Files::in_memory()).await?;
         server.create_bucket(BUCKET);
         let places = Places {
             etcd: url,
-            store: server.url(),
+            store: server.direct_url(),
             scratch: scratch.path().to_owned(),
             tools: tools.to_owned(),
         };

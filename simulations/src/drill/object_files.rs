@@ -1,13 +1,15 @@
 //! **object_files** — the bytes of stored objects: in memory if small, in a file if not.
 //!
 //! Comes in: request bodies. Goes out: [`Piece`]s that can be shared between objects and read in
-//! ranges. A file is removed when the last object and the last reader of it are gone.
+//! ranges. A file is removed when the last object and the last reader of it are gone. It is written, and
+//! read, by one thread from its beginning to its end: what a save costs is measured beside this server.
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use s3s::crypto::{Checksum as _, Crc32};
 use std::{
-    io,
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     ops::Range,
     path::PathBuf,
     sync::{
@@ -16,16 +18,16 @@ use std::{
     },
 };
 use tokio::{
-    fs::File,
-    io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufWriter},
+    sync::mpsc,
+    task::{JoinHandle, spawn_blocking},
 };
 
 /// Bytes of the largest body that stays in memory.
 const MEMORY_MAX: usize = 256 << 10;
-/// Bytes written to a file at a time.
-const WRITE: usize = 1 << 20;
-/// Bytes read from a file at a time.
+/// Bytes of a file that are handed out at a time.
 const CHUNK: u64 = 256 << 10;
+/// Chunks between a thread and whoever gives or takes them.
+const AHEAD: usize = 4;
 
 /// A directory for bodies. Its contents mean nothing to another process.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ pub struct Piece {
 
 #[derive(Clone, Debug)]
 enum Place {
-    Memory(Bytes),
+    Memory(Vec<Bytes>),
     File(Arc<OwnFile>),
 }
 
@@ -83,40 +85,69 @@ impl Files {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let mut crc32 = Crc32::new();
-        let mut small = Vec::new();
-        let mut large: Option<(BufWriter<File>, Arc<OwnFile>)> = None;
+        let (mut small, mut held) = (Vec::new(), 0);
+        let mut large: Option<Writing> = None;
         let mut size = 0;
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(io::Error::other)?;
             crc32.update(&chunk);
             size += chunk.len() as u64;
-            if let Some((file, _)) = &mut large {
-                file.write_all(&chunk).await?;
+            if let Some(writing) = &large {
+                writing.take(chunk).await;
                 continue;
             }
-            small.extend_from_slice(&chunk);
-            if small.len() > self.memory_max {
-                let (file, own) = self.new_file().await?;
-                let mut file = BufWriter::with_capacity(WRITE, file);
-                file.write_all(&small).await?;
-                small = Vec::new();
-                large = Some((file, own));
+            held += chunk.len();
+            small.push(chunk);
+            if held > self.memory_max {
+                let writing = Writing::begin(self.new_path());
+                for chunk in small.drain(..) {
+                    writing.take(chunk).await;
+                }
+                large = Some(writing);
             }
         }
         let place = match large {
-            None => Place::Memory(small.into()),
-            Some((mut file, own)) => {
-                file.flush().await?;
-                Place::File(own)
-            }
+            None => Place::Memory(small),
+            Some(writing) => Place::File(Arc::new(writing.end().await?)),
         };
         Ok(Piece { size, crc32: crc32.finalize(), place })
     }
 
-    async fn new_file(&self) -> io::Result<(File, Arc<OwnFile>)> {
+    fn new_path(&self) -> PathBuf {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let path = self.dir.join(format!("body-{number}"));
-        Ok((File::create(&path).await?, Arc::new(OwnFile(path))))
+        self.dir.join(format!("body-{number}"))
+    }
+}
+
+/// A body on its way to a file: a thread writes what came while more of it comes. If no more comes, the
+/// file is removed.
+struct Writing {
+    to: mpsc::Sender<Bytes>,
+    written: JoinHandle<io::Result<OwnFile>>,
+}
+
+impl Writing {
+    fn begin(path: PathBuf) -> Self {
+        let (to, mut from) = mpsc::channel::<Bytes>(AHEAD);
+        let written = spawn_blocking(move || {
+            let mut file = File::create(&path)?;
+            let own = OwnFile(path);
+            while let Some(chunk) = from.blocking_recv() {
+                file.write_all(&chunk)?;
+            }
+            Ok(own)
+        });
+        Self { to, written }
+    }
+
+    /// That it could not be written is told at the end.
+    async fn take(&self, chunk: Bytes) {
+        let _ = self.to.send(chunk).await;
+    }
+
+    async fn end(self) -> io::Result<OwnFile> {
+        drop(self.to);
+        self.written.await.map_err(io::Error::other)?
     }
 }
 
@@ -143,25 +174,53 @@ fn chunks(
     place: Place,
     range: Range<u64>,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static {
-    let cuts = std::iter::successors(Some(range.start), |at| Some(at + CHUNK));
-    let cuts: Vec<_> = cuts.take_while(|at| *at < range.end).collect();
-    stream::iter(cuts).then(move |at| {
-        let place = place.clone();
-        let end = range.end.min(at + CHUNK);
-        async move { chunk(&place, at..end).await }
-    })
-}
-
-async fn chunk(place: &Place, range: Range<u64>) -> io::Result<Bytes> {
-    let fits = |at: u64| usize::try_from(at).map_err(io::Error::other);
     match place {
-        Place::Memory(bytes) => Ok(bytes.slice(fits(range.start)?..fits(range.end)?)),
+        Place::Memory(held) => stream::iter(cut(&held, &range).map(Ok)).left_stream(),
         Place::File(own) => {
-            let mut file = File::open(&own.0).await?;
-            file.seek(io::SeekFrom::Start(range.start)).await?;
-            let mut bytes = vec![0; fits(range.end - range.start)?];
-            file.read_exact(&mut bytes).await?;
-            Ok(bytes.into())
+            let (to, mut from) = mpsc::channel(AHEAD);
+            spawn_blocking(move || {
+                // nobody waits for it any more if this can't be told
+                let _ = hand_out(&own, range, &to).map_err(|error| to.blocking_send(Err(error)));
+            });
+            stream::poll_fn(move |context| from.poll_recv(context)).right_stream()
         }
     }
+}
+
+/// The bytes `range` of chunks laid end to end.
+fn cut(held: &[Bytes], range: &Range<u64>) -> impl Iterator<Item = Bytes> + use<> {
+    let (mut found, mut start) = (Vec::new(), 0);
+    for chunk in held {
+        let end = start + chunk.len() as u64;
+        let within = |at: u64| usize::try_from(at.clamp(start, end) - start).unwrap_or(chunk.len());
+        let part = chunk.slice(within(range.start)..within(range.end));
+        if !part.is_empty() {
+            found.push(part);
+        }
+        start = end;
+    }
+    found.into_iter()
+}
+
+/// Reads a file's bytes `range` for whoever takes them, until they are not taken any more.
+fn hand_out(
+    own: &OwnFile,
+    range: Range<u64>,
+    to: &mpsc::Sender<io::Result<Bytes>>,
+) -> io::Result<()> {
+    let mut file = File::open(&own.0)?;
+    file.seek(SeekFrom::Start(range.start))?;
+    let mut left = range.end - range.start;
+    while left > 0 {
+        let mut bytes = Vec::with_capacity(usize::try_from(CHUNK).map_err(io::Error::other)?);
+        let read = (&mut file).take(left.min(CHUNK)).read_to_end(&mut bytes)? as u64;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        left -= read;
+        if to.blocking_send(Ok(bytes.into())).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
 }

@@ -22,7 +22,6 @@ use s3s::{
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
     sync::Arc,
 };
 use tokio::{
@@ -46,28 +45,36 @@ pub struct Credentials {
 #[derive(Debug)]
 pub struct ObjectServer {
     relay: Relay,
+    /// Behind the relay.
+    address: SocketAddr,
     store: Arc<Store>,
     task: JoinHandle<()>,
 }
 
 impl ObjectServer {
-    /// Serves on `listen` (port 0: any free one), large bodies below `dir`, which must exist.
+    /// Serves on `listen` (port 0: any free one), bodies in `files`.
     pub async fn start(
         listen: SocketAddr,
         credentials: &Credentials,
-        dir: PathBuf,
+        files: Files,
     ) -> io::Result<Self> {
         let store = Arc::new(Store::default());
-        let service = service(Arc::clone(&store), credentials, Files::new(dir));
+        let service = service(Arc::clone(&store), credentials, files);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let relay = Relay::start(listen, listener.local_addr()?).await?;
+        let address = listener.local_addr()?;
+        let relay = Relay::start(listen, address).await?;
         let task = tokio::spawn(serve(listener, service));
-        Ok(Self { relay, store, task })
+        Ok(Self { relay, address, store, task })
     }
 
     /// The endpoint for `AWS_ENDPOINT_URL_S3`.
     pub fn url(&self) -> String {
         format!("http://{}", self.relay.address())
+    }
+
+    /// The endpoint without the relay, which moves every byte once more: for measurements.
+    pub fn direct_url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// `true`: unreachable; `false`: reachable again, with everything it held.

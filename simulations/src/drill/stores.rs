@@ -5,6 +5,7 @@
 //! end when this is dropped.
 
 use super::{
+    object_files::Files,
     object_server::{Credentials, ObjectServer},
     table_server::TableServer,
     trouble::Trouble,
@@ -42,7 +43,7 @@ impl Stores {
         fs::create_dir_all(&bodies).map_err(|e| Trouble::of(bodies.display(), e))?;
         // Neither is a secret: both servers listen on loopback only and end with the drill.
         let credentials = Credentials { access: "drill".into(), secret: "drill-secret".into() };
-        let objects = ObjectServer::start(s3, &credentials, bodies).await;
+        let objects = ObjectServer::start(s3, &credentials, Files::new(bodies)).await;
         let objects = objects.map_err(|e| Trouble::of(format!("S3 on {s3}"), e))?;
         objects.create_bucket(BUCKET);
         let tables = TableServer::start(dynamodb, durable.then_some(dir)).await;

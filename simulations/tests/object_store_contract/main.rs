@@ -26,7 +26,10 @@ use exports::{what_is_not_ours_is_kept, what_is_replaced_meanwhile_is_kept};
 use likeness::what_is_alike_is_stored_whole;
 use protocol::cluster::Digest;
 use sha2::{Digest as _, Sha256};
-use simulations::drill::object_server::{Credentials, ObjectServer};
+use simulations::drill::{
+    object_files::Files,
+    object_server::{Credentials, ObjectServer},
+};
 use std::net::{Ipv4Addr, SocketAddr};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -48,7 +51,9 @@ impl Embedded {
         let bodies = scratch.path().join("bodies");
         std::fs::create_dir(&bodies).expect("a directory for bodies");
         let credentials = Credentials { access: "contract".into(), secret: "secret".into() };
-        let server = ObjectServer::start(loopback(), &credentials, bodies).await.expect("a server");
+        let server = ObjectServer::start(loopback(), &credentials, Files::new(bodies))
+            .await
+            .expect("a server");
         server.create_bucket(BUCKET);
         let store = S3Store::new(client(&server.url(), "secret").await.s3, BUCKET);
         Self { server, store, scratch }

@@ -12,7 +12,10 @@ use agent::{
 };
 use async_trait::async_trait;
 use protocol::registry::Written;
-use simulations::drill::object_server::{Credentials, ObjectServer};
+use simulations::drill::{
+    object_files::Files,
+    object_server::{Credentials, ObjectServer},
+};
 use std::path::Path;
 use tokio::task::JoinSet;
 
@@ -108,7 +111,8 @@ impl Registry for Forgetful {
 async fn the_probe_tells_who_ignores_what() {
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let credentials = Credentials { access: "contract".into(), secret: "secret".into() };
-    let objects = ObjectServer::start(loopback(), &credentials, scratch.path().to_owned());
+    let objects =
+        ObjectServer::start(loopback(), &credentials, Files::new(scratch.path().to_owned()));
     let objects = objects.await.expect("a server");
     objects.create_bucket("bucket");
     let (tables, table) = table().await;
