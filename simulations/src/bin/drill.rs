@@ -233,6 +233,7 @@ impl Settings {
             hold: None,
             min_members: None,
             settings: &[],
+            sealed: false,
         })
     }
 }

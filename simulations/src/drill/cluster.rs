@@ -12,11 +12,17 @@ use super::{
     writer::connect,
 };
 use crate::pace::Pace;
+use age::{secrecy::ExposeSecret as _, x25519::Identity};
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
 };
+
+/// Names those for whom snapshots are sealed.
+pub const RECIPIENTS: &str = "REQUORUM_SNAPSHOT_RECIPIENTS";
+/// Names the file that opens sealed snapshots.
+pub const IDENTITY_FILE: &str = "REQUORUM_SNAPSHOT_IDENTITY_FILE";
 
 /// How a cluster is to be.
 #[derive(Clone, Debug)]
@@ -37,6 +43,8 @@ pub struct Options {
     pub min_members: Option<usize>,
     /// Other settings of every agent.
     pub settings: &'static [(&'static str, &'static str)],
+    /// Snapshots are sealed, for an identity that every agent holds.
+    pub sealed: bool,
 }
 
 /// Machines and stores.
@@ -70,7 +78,10 @@ impl Cluster {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let stores = Stores::start(any, any, dir.path(), false).await?;
         let ips = free_ips(options.members)?;
-        let shared = shared_env(options, &stores, &ips);
+        let mut shared = shared_env(options, &stores, &ips);
+        if options.sealed {
+            shared.extend(sealed_env(dir.path())?);
+        }
         let mut hosts = Vec::new();
         for (index, ip) in ips.iter().enumerate() {
             let name = name(index);
@@ -262,6 +273,18 @@ fn shared_env(options: &Options, stores: &Stores, ips: &[Ipv4Addr]) -> BTreeMap<
         env.insert((*key).to_owned(), (*value).to_owned());
     }
     env
+}
+
+/// For whom snapshots are sealed, and the file that opens them.
+fn sealed_env(dir: &Path) -> Result<[(String, String); 2], Trouble> {
+    let identity = Identity::generate();
+    let file = dir.join("identity.age");
+    std::fs::write(&file, identity.to_string().expose_secret())
+        .map_err(|e| Trouble::of(file.display(), e))?;
+    Ok([
+        (RECIPIENTS.to_owned(), identity.to_public().to_string()),
+        (IDENTITY_FILE.to_owned(), file.display().to_string()),
+    ])
 }
 
 /// Loopback addresses of a network of our own, on which etcd's usual ports are free: what a drill

@@ -68,13 +68,13 @@ impl Damage {
 }
 
 /// The bucket, and whose keys it holds.
-struct Shelf {
-    store: S3Store,
-    keys: Keys,
+pub(super) struct Shelf {
+    pub(super) store: S3Store,
+    pub(super) keys: Keys,
 }
 
 impl Shelf {
-    async fn of(stage: &Stage) -> Result<Self, Trouble> {
+    pub(super) async fn of(stage: &Stage) -> Result<Self, Trouble> {
         let env = stage.cluster.stores.env();
         let value = |key: &str| env.get(key).cloned();
         let settings = aws::Settings {

@@ -11,6 +11,7 @@ mod lease;
 mod no_restore;
 mod snapshots;
 mod damage;
+mod sealed;
 mod store_down;
 mod twice;
 
@@ -48,6 +49,8 @@ pub enum After {
 pub enum Snapshots {
     /// All disks are lost, and the newest snapshot is the end of a chain.
     Chain,
+    /// The same, sealed for whom they are meant.
+    Sealed,
     /// The newest snapshots are damaged in the bucket.
     Damaged,
     /// Most keys are gone from the newest ones.
@@ -88,7 +91,7 @@ pub enum Scenario {
 }
 
 /// Every story, quick ones first.
-pub const ALL: [Scenario; 25] = [
+pub const ALL: [Scenario; 26] = [
     Scenario::QuorumLost { rested: false },
     Scenario::QuorumLost { rested: true },
     Scenario::OneMemberLost,
@@ -98,6 +101,7 @@ pub const ALL: [Scenario; 25] = [
     Scenario::AllDisksLost(Disks::WithRootState),
     Scenario::AllDisksLost(Disks::DeletedDirectory),
     Scenario::Snapshots(Snapshots::Chain),
+    Scenario::Snapshots(Snapshots::Sealed),
     Scenario::Snapshots(Snapshots::Damaged),
     Scenario::Snapshots(Snapshots::Doubtful),
     Scenario::Reboot,
@@ -138,6 +142,7 @@ impl Scenario {
             Self::ShortLease => "short-lease".into(),
             Self::S3Down => "s3-down".into(),
             Self::Snapshots(Snapshots::Chain) => "snapshots:chain".into(),
+            Self::Snapshots(Snapshots::Sealed) => "snapshots:sealed".into(),
             Self::Snapshots(Snapshots::Damaged) => "snapshots:damaged".into(),
             Self::Snapshots(Snapshots::Doubtful) => "snapshots:doubtful".into(),
         }
@@ -186,6 +191,9 @@ impl Scenario {
             Self::Snapshots(Snapshots::Chain) => {
                 "all wiped; restored from a base and the packs that are laid over it"
             }
+            Self::Snapshots(Snapshots::Sealed) => {
+                "nothing in the bucket is readable without the key; all wiped, and restored with it"
+            }
             Self::Snapshots(Snapshots::Damaged) => {
                 "each damage to a snapshot is named; all wiped, the next older sound one is restored"
             }
@@ -212,6 +220,7 @@ impl Scenario {
         };
         if matches!(self, Self::Snapshots(_)) {
             options.settings = snapshots::SETTINGS;
+            options.sealed = self == Self::Snapshots(Snapshots::Sealed);
         }
         if self == Self::NoEvidence(After::MinMembersOne) {
             options.min_members = Some(1);

@@ -4,7 +4,7 @@
 //! for the next older one, and that a snapshot of which most keys are gone waits for an operator.
 
 use super::{
-    Snapshots, damage,
+    Snapshots, damage, sealed,
     stage::{LOAD, Loss, Stage},
 };
 use crate::drill::{
@@ -29,7 +29,7 @@ const BALLAST_BYTES: usize = 2 << 10;
 /// Puts of one transaction; etcd takes 128.
 const AT_ONCE: usize = 100;
 /// Where they stand; no key of the oracle's.
-const BALLAST_PREFIX: &str = "ballast/";
+pub(super) const BALLAST_PREFIX: &str = "ballast/";
 /// Objects that a snapshot at the end of a chain is made of: a base and two packs at least.
 const LINKS: usize = 3;
 
@@ -48,6 +48,7 @@ pub(super) async fn play(stage: &mut Stage, what: Snapshots) -> Result<(), Troub
     stage.load(LOAD).await?;
     match what {
         Snapshots::Chain => chain(stage).await,
+        Snapshots::Sealed => sealed::play(stage).await,
         Snapshots::Damaged => damaged(stage).await,
         Snapshots::Doubtful => doubtful(stage).await,
     }
@@ -69,7 +70,7 @@ async fn chain(stage: &mut Stage) -> Result<(), Trouble> {
 }
 
 /// The newest snapshot is restored beside a live member, and `status` there shows it.
-async fn rehearse(stage: &mut Stage) -> Result<(), Trouble> {
+pub(super) async fn rehearse(stage: &mut Stage) -> Result<(), Trouble> {
     let host = &stage.cluster.hosts[0];
     let output = host.run(&["-o", "json", "snapshot", "rehearse"]).await?;
     let shown: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
@@ -242,7 +243,7 @@ async fn load_ballast(stage: &Stage) -> Result<(), Trouble> {
 }
 
 /// Waits until the newest snapshot is made of a base and some packs.
-async fn end_of_a_chain(stage: &Stage) -> Result<Line, Trouble> {
+pub(super) async fn end_of_a_chain(stage: &Stage) -> Result<Line, Trouble> {
     let what = "the newest snapshot is the end of a chain";
     let found = stage.cluster.until(what, async |cluster| {
         let newest = newest(cluster).await.ok()?;
@@ -263,7 +264,7 @@ async fn snapshot(
     stage.cluster.until(what, async |cluster| newest_of(cluster, &wanted).await.ok()).await
 }
 
-async fn newest(cluster: &Cluster) -> Result<Line, Trouble> {
+pub(super) async fn newest(cluster: &Cluster) -> Result<Line, Trouble> {
     newest_of(cluster, |_| true).await
 }
 
