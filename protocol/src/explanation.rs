@@ -32,6 +32,8 @@ pub enum Code {
     DataLost,
     /// Not enough was read yet, or not lately.
     Blind,
+    /// etcd is there and does not let this agent ask.
+    EtcdRefuses,
     /// The records or the data are of another cluster.
     Foreign,
     /// The bucket names a cluster that the table does not know.
@@ -127,6 +129,7 @@ impl Code {
             self,
             Self::ApprovalNeeded
                 | Self::BucketLost
+                | Self::EtcdRefuses
                 | Self::Foreign
                 | Self::DoubtfulSnapshot
                 | Self::MembershipDrift
@@ -180,6 +183,7 @@ impl Code {
             Self::MinMembers => "MIN_MEMBERS",
             Self::NoSnapshot => "NO_SNAPSHOT",
             Self::DoubtfulSnapshot => "DOUBTFUL_SNAPSHOT",
+            Self::EtcdRefuses => "ETCD_REFUSES",
             Self::Salvaging => "SALVAGING",
             Self::Saving => "SAVING",
             Self::Restoring => "RESTORING",

@@ -49,6 +49,9 @@ pub enum Process {
 pub enum Answer {
     /// `Status` came back.
     Status(Status),
+    /// It is there and does not let us ask, and why: for want of a user or of a certificate that both
+    /// believe in. Nothing is known of it, least of all that it failed.
+    Refused(String),
     /// Nothing came back, or an error.
     Silent,
 }

@@ -136,4 +136,6 @@ stories! {
     s95_a_member_that_differs "95-a-member-that-differs.txt",
     s96_saved_by_hand "96-saved-by-hand.txt",
     s961_saved_by_hand_sealed "961-saved-by-hand-sealed.txt",
+    s97_etcd_asks_for_a_user "97-etcd-asks-for-a-user.txt",
+    s971_one_agent_is_no_user "971-one-agent-is-no-user.txt",
 }

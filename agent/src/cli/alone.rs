@@ -3,6 +3,7 @@
 use super::{
     Context,
     agent::{site, site_with_keys, store_problem},
+    direct::answered,
     interrupted::unless_interrupted,
     words,
 };
@@ -18,7 +19,7 @@ use protocol::{
     effect::{Effect, Save},
     event::{Failure, FailureKind, Outcome},
     manifest::{Manifest, Reason},
-    observation::{Answer, Memory},
+    observation::Memory,
     registry::{Ctrl, Records},
 };
 use std::sync::Arc;
@@ -62,11 +63,8 @@ async fn save_alone(settings: &Settings, ports: Ports) -> Result<Manifest, Probl
 /// A snapshot of another cluster, or of an incarnation that is over, must not be filed under this
 /// one.
 async fn same_cluster(hands: &Hands, ctrl: &Ctrl) -> Result<(), Problem> {
-    let Answer::Status(status) = hands.ports.etcd.probe(&hands.door().await).await else {
-        return Err(
-            Problem::new(Code::Failed, "this node's etcd does not answer").next("requorum check")
-        );
-    };
+    let answer = hands.ports.etcd.probe(&hands.door().await).await;
+    let status = answered(answer, &hands.site.client_url)?;
     if Some(status.cluster_id) == ctrl.cluster_id {
         return Ok(());
     }

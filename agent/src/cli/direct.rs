@@ -7,7 +7,7 @@ use crate::{
     ports::etcd::{Door, EtcdError},
     render,
 };
-use protocol::observation::Answer;
+use protocol::observation::{Answer, Status};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -24,9 +24,21 @@ fn refused(error: EtcdError) -> Problem {
         .next("requorum check")
 }
 
-fn silent(url: &str) -> Problem {
-    Problem::new(Code::Failed, format!("this node's etcd does not answer at {url}"))
-        .next("requorum status")
+/// What this node's etcd said of itself.
+pub(super) fn answered(answer: Answer, url: &str) -> Result<Status, Problem> {
+    match answer {
+        Answer::Status(status) => Ok(status),
+        Answer::Refused(why) => {
+            let text = format!("this node's etcd at {url} does not let us ask");
+            Err(Problem::new(Code::Failed, text).because(why).next(
+                "name a certificate of etcd's user root in ETCDCTL_CACERT, ETCDCTL_CERT, ETCDCTL_KEY",
+            ))
+        }
+        Answer::Silent => {
+            let text = format!("this node's etcd does not answer at {url}");
+            Err(Problem::new(Code::Failed, text).next("requorum status"))
+        }
+    }
 }
 
 /// One look at every seat at once: the slowest one bounds it, not their sum.
@@ -71,9 +83,7 @@ pub(super) async fn cluster_is_healthy(context: &Context<'_>) -> Result<(), Prob
 
 pub(super) async fn member_is_leader(context: &Context<'_>) -> Result<(), Problem> {
     let url = own_url(context)?.to_owned();
-    let Answer::Status(status) = context.etcd.probe(&Door::Client(url.clone())).await else {
-        return Err(silent(&url));
-    };
+    let status = answered(context.etcd.probe(&Door::Client(url.clone())).await, &url)?;
     if status.leader == Some(status.member_id) {
         render::say("this member leads", context.output);
         return Ok(());
@@ -92,9 +102,7 @@ pub(super) async fn defrag(context: &Context<'_>) -> Result<(), Problem> {
     let url = own_url(context)?.to_owned();
     let door = Door::Client(url.clone());
     // a defragmentation may take minutes: an etcd that hangs must not look like one at work
-    let Answer::Status(_) = context.etcd.probe(&door).await else {
-        return Err(silent(&url));
-    };
+    answered(context.etcd.probe(&door).await, &url)?;
     context.etcd.defragment(&door).await.map_err(refused)?;
     render::say("this node's member is defragmented", context.output);
     Ok(())

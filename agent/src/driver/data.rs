@@ -80,10 +80,15 @@ impl Hands {
     pub(super) async fn save(&self, uid: &str, slot: Slot, save: &Save) -> Done {
         self.kept.forget().await; // what is saved lives, and its room is its own
         let door = self.door().await;
-        let Answer::Status(status) = self.ports.etcd.probe(&door).await else {
-            return Err(unavailable(
-                "etcd does not answer; there is nothing to take a snapshot from",
-            ));
+        let status = match self.ports.etcd.probe(&door).await {
+            Answer::Status(status) => status,
+            Answer::Refused(why) => {
+                return Err(unavailable(format!("etcd gives no snapshot: {why}")));
+            }
+            Answer::Silent => {
+                let text = "etcd does not answer; there is nothing to take a snapshot from";
+                return Err(unavailable(text));
+            }
         };
         let before = self.manifests_before(uid, save).await?;
         let mut snapshot = self.ports.etcd.snapshot(&door).await.map_err(unavailable)?;

@@ -178,10 +178,8 @@ impl Scene<'_> {
 
     fn adopt_cluster(&self) -> Option<Step> {
         let Answer::Status(status) = &self.look.etcd else {
-            return Step::wait(
-                Code::NotFounded,
-                "waits for this machine's etcd to answer, to adopt its cluster",
-            );
+            let text = "waits for this machine's etcd to answer, to adopt its cluster";
+            return self.refusal().or_else(|| Step::wait(Code::NotFounded, text));
         };
         let young = |asked: &Moment| self.now.since(*asked) <= self.timers().poll.times(2);
         let Some((_, listed)) = self.core.known.listed.as_ref().filter(|(asked, _)| young(asked))

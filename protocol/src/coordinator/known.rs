@@ -9,7 +9,7 @@ use crate::{
     lease::Watch,
     limits::Timers,
     manifest::{Doubt, Manifest, Reason},
-    observation::{InAttempt, LogSummary, Look, Ran},
+    observation::{Answer, InAttempt, LogSummary, Look, Ran},
     plan::Plan,
     registry::{Change, Parked, Phase, Pin, RecordChange, Records, Why, Written},
     tally::Book,
@@ -304,8 +304,10 @@ impl Known {
         self.must_look = false;
         self.marker = self.marker.max(look.memory.marker);
         self.retired = self.retired.max(look.memory.retired);
-        if let crate::observation::Answer::Status(status) = &look.etcd {
+        if look.etcd != Answer::Silent {
             self.starts = 0;
+        }
+        if let Answer::Status(status) = &look.etcd {
             if status.linearizable {
                 self.reached = Some((status.cluster_id, asked));
             }

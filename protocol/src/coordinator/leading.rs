@@ -171,7 +171,7 @@ impl Scene<'_> {
         if self.ctrl.phase == Phase::Genesis {
             // to adopt a cluster its members are asked for, by whoever's own etcd answers
             let ran = self.records.slots.iter().any(|(_, record)| record.ran.is_some());
-            return ran && matches!(self.look.etcd, Answer::Silent);
+            return ran && !matches!(self.look.etcd, Answer::Status(_));
         }
         let asks_etcd = matches!(self.ctrl.phase, Phase::Idle | Phase::Open | Phase::Healing);
         let reached = self.core.known.reached.filter(|(id, _)| Some(*id) == self.ctrl.cluster_id);

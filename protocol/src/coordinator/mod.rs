@@ -228,6 +228,7 @@ impl Coordinator {
         steps.extend(scene.leader_part());
         steps.extend(scene.saver_part());
         steps.extend(scene.doubts());
+        steps.extend(scene.refusal());
         steps.extend(scene.comparer_part());
         steps.extend(self.bucket_lost());
         steps

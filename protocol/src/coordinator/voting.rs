@@ -1,11 +1,13 @@
 //! **voting** — what this agent says of its own member. A hint for the others, never a proof.
 
-use super::Scene;
+use super::{Scene, Step};
 use crate::{
+    explanation::Code,
     limits::REVISION_MAX,
-    observation::{LogState, Process},
+    observation::{Answer, LogState, Process},
     vote::{Health, Vote},
 };
+use alloc::format;
 
 impl Scene<'_> {
     /// My vote, if the seat is mine to speak for.
@@ -41,10 +43,32 @@ impl Scene<'_> {
         let runs_this_inc = self.i_ran() && self.data_inc() == Some(self.ctrl.inc);
         match self.look.process {
             Process::Unknown => Health::Unknown,
+            Process::Running { .. } if self.is_refused().is_some() => Health::Unknown,
             Process::Running { .. } if runs_this_inc => Health::NoQuorum,
             Process::Running { .. } => Health::Unknown,
             Process::Stopped => self.health_of_a_stopped_member(),
         }
+    }
+
+    /// Why etcd does not let us ask, if so. Agents that lost their certificates, or were never told of a
+    /// user, must not take a cluster that serves its clients for one that lost its quorum.
+    fn is_refused(&self) -> Option<&str> {
+        match &self.look.etcd {
+            Answer::Refused(why) => Some(why),
+            Answer::Status(_) | Answer::Silent => None,
+        }
+    }
+
+    /// What an operator must mend before this agent can tell anything of its member.
+    pub(super) fn refusal(&self) -> Option<Step> {
+        let why = self.is_refused()?;
+        Step::wait(
+            Code::EtcdRefuses,
+            format!(
+                "this node's etcd runs and does not let the agent ask: {why}; give it a certificate of \
+                 etcd's user root (ETCDCTL_CACERT, ETCDCTL_CERT, ETCDCTL_KEY)"
+            ),
+        )
     }
 
     fn health_of_a_stopped_member(&self) -> Health {

@@ -45,6 +45,8 @@ pub(crate) struct Machine {
     pub(crate) broken: bool,
     /// Its snapshots reach the bucket never.
     pub(crate) mute: bool,
+    /// Its etcd does not let the agent ask.
+    pub(crate) locked: bool,
 }
 
 impl Machine {
@@ -60,6 +62,7 @@ impl Machine {
             etcd: None,
             broken: false,
             mute: false,
+            locked: false,
         }
     }
 
@@ -88,6 +91,10 @@ impl Machine {
             None => LogState::Missing,
         };
         let (process, etcd) = match (&self.etcd, &self.volume.member) {
+            (Some(etcd), Some(_)) if self.locked => (
+                Process::Running { quarantined: etcd.quarantined },
+                Answer::Refused("it asks for a user".to_owned()),
+            ),
             (Some(etcd), Some(store)) => (
                 Process::Running { quarantined: etcd.quarantined },
                 super::etcd::answer(store, etcd.leader, check_at),

@@ -18,6 +18,8 @@ const DISTURBANCES: &[&str] = &[
     "kill-etcd",
     "break-etcd",
     "mend-etcd",
+    "lock",
+    "unlock",
     "break-saves",
     "mend-saves",
     "spoil",
@@ -126,6 +128,9 @@ impl World {
             }
             if matches!(verb, "break-etcd" | "mend-etcd") {
                 self.machines[machine].broken = verb == "break-etcd";
+            }
+            if matches!(verb, "lock" | "unlock") {
+                self.machines[machine].locked = verb == "lock";
             }
             if matches!(verb, "break-saves" | "mend-saves") {
                 self.machines[machine].mute = verb == "break-saves";
