@@ -6,6 +6,7 @@
 //! can't silently switch a guard off.
 
 mod encryption;
+mod etcd_tls;
 pub mod env_file;
 pub mod flags;
 mod sources;
@@ -16,7 +17,7 @@ pub use snapshots::Sealing;
 pub use sources::{ENV_FILE, environment};
 
 use crate::{
-    adapters::s3_encryption::Encryption,
+    adapters::{etcd_client::Certificates, s3_encryption::Encryption},
     exit::{Code, Problem},
 };
 use protocol::{
@@ -53,6 +54,10 @@ pub struct Settings {
     pub etcd_dir: PathBuf,
     /// `REQUORUM_ETCD_ARGS`, split at white space.
     pub etcd_args: Vec<String>,
+    /// What etcd reads from its environment: every `ETCD_*` name, wherever it was said.
+    pub etcd_environment: Vec<(String, String)>,
+    /// `ETCDCTL_CACERT`, `ETCDCTL_CERT`, `ETCDCTL_KEY`; `None`: clients come in without TLS.
+    pub certificates: Option<Certificates>,
     /// `REQUORUM_INSTANCE`, default `/etc/machine-id`.
     pub instance: Instance,
     /// `REQUORUM_TIMERS`: `production` (default) or `quick`. In them `REQUORUM_SNAPSHOT_INTERVAL`,
@@ -113,6 +118,8 @@ pub fn settle(env: &Environment) -> Result<Settings, Problem> {
             .split_whitespace()
             .map(ToOwned::to_owned)
             .collect(),
+        etcd_environment: etcd_environment(env),
+        certificates: etcd_tls::certificates(env, &seats, seat)?,
         instance: instance(env)?,
         timers: snapshots::timed(env, timers(env)?)?,
         incremental: snapshots::incremental(env)?,
@@ -252,6 +259,12 @@ fn s3_uri(env: &Environment) -> Result<(String, String), Problem> {
         return Err(wrong(key, &uri, "s3://bucket/prefix"));
     }
     Ok((bucket.to_owned(), prefix.trim_matches('/').to_owned()))
+}
+
+/// `ETCDCTL_*` and `ETCDADM_*` are other programs' names.
+fn etcd_environment(env: &Environment) -> Vec<(String, String)> {
+    let of_etcd = env.iter().filter(|(name, _)| name.starts_with("ETCD_"));
+    of_etcd.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn etcd_dir(env: &Environment) -> Result<PathBuf, Problem> {

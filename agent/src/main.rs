@@ -7,8 +7,9 @@ use agent::{
         disk::Disk,
         dynamodb::DynamoTable,
         etcd_client::EtcdClient,
+        etcd_command::ExecConfig,
         etcdutl::Etcdutl,
-        exec::{Exec, ExecConfig},
+        exec::Exec,
         s3::S3Store,
         s3_unfinished::Unfinished,
     },
@@ -52,7 +53,8 @@ async fn run(cli: Cli) -> Result<(), Problem> {
     // a whole look at etcd must fit into the gap over which evidence accrues
     let gap = settings.as_ref().map_or(Timers::PRODUCTION.gap, |settings| settings.timers.gap);
     let patience = Duration::from_millis(gap.0 / 5);
-    let etcd = Arc::new(EtcdClient::new(patience, patience));
+    let certificates = settings.as_ref().ok().and_then(|settings| settings.certificates.clone());
+    let etcd = Arc::new(EtcdClient::new(patience, patience).trusting(certificates));
     let doors = RealDoors { etcd, unfinished: Unfinished::default() };
     let done = act(cli, &env, settings, &doors).await;
     doors.unfinished.none_left().await;
@@ -67,7 +69,6 @@ async fn act(
 ) -> Result<(), Problem> {
     if let Verb::Agent { bootstrap, create_table } = cli.verb {
         let settings = settings?;
-        cli::agent::refuse_tls(&settings)?;
         let _lock = cli::agent::lock_state_dir(&settings)?;
         let (ports, proven) = proven_ports(&settings, doors, create_table).await?;
         return cli::agent::run(&settings, ports, bootstrap, proven).await;
@@ -189,6 +190,8 @@ fn exec(settings: &Settings) -> ExecConfig {
         peer_url: seat.map(|seat| seat.peer_url.clone()).unwrap_or_default(),
         listen_peer_urls: urls(&settings.listen_peer_urls),
         client_urls: urls(&settings.listen_client_urls),
+        secure: settings.certificates.is_some(),
+        environment: settings.etcd_environment.clone(),
         advertise_client_urls: seat.map(|seat| seat.client_url.clone()).into_iter().collect(),
         extra_args: settings.etcd_args.clone(),
     }

@@ -22,6 +22,14 @@ ETCD_LISTEN_CLIENT_URLS=https://0.0.0.0:2379
 ETCD_ADVERTISE_CLIENT_URLS=https://ip-10-0-0-4.eu-west-1.compute.internal:2379
 ETCD_LISTEN_PEER_URLS=https://0.0.0.0:2380
 
+ETCDCTL_CACERT='/etc/ssl/certs/etcd-trusted-ca.pem'
+ETCDCTL_CERT='/etc/ssl/certs/etcd-client.pem'
+ETCDCTL_KEY='/etc/ssl/certs/etcd-client-key.pem'
+ETCDCTL_CA_FILE='/etc/ssl/certs/etcd-trusted-ca.pem'
+ETCDCTL_CERT_FILE='/etc/ssl/certs/etcd-client.pem'
+ETCDCTL_KEY_FILE='/etc/ssl/certs/etcd-client-key.pem'
+ETCD_CERT_FILE=/etc/ssl/certs/etcd.pem
+
 ETCDADM_MEMBER_COUNT=3
 ETCDADM_CLUSTER_SNAPSHOTS_S3_URI='s3://kube-prod/kube-aws/clusters/prod/backup/etcd'
 ETCDADM_CLUSTER_FAILURE_PERIOD_LIMIT=10
@@ -50,6 +58,12 @@ fn a_file_of_kube_aws_settles() {
     assert_eq!(settings.bucket, "kube-prod");
     assert_eq!(settings.prefix, "kube-aws/clusters/prod/backup/etcd");
     assert_eq!(settings.etcd_args[2], "--auto-compaction-retention=\"8h\"");
+    let certificates = settings.certificates.expect("clients come in by TLS");
+    assert_eq!(certificates.ca.to_str(), Some("/etc/ssl/certs/etcd-trusted-ca.pem"));
+    assert_eq!(certificates.host, "ip-10-0-0-4.eu-west-1.compute.internal");
+    let of_etcd = |name: &str| settings.etcd_environment.iter().find(|(said, _)| said == name);
+    assert!(of_etcd("ETCD_CERT_FILE").is_some(), "etcd is told what the file says of it");
+    assert!(of_etcd("ETCDADM_MEMBER_COUNT").is_none() && of_etcd("PATH").is_none());
 }
 
 #[test]

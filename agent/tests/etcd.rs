@@ -26,7 +26,7 @@ fn adapter() -> EtcdClient {
 async fn status(door: &Door) -> Status {
     match adapter().probe(door).await {
         Answer::Status(status) => status,
-        Answer::Silent => panic!("{door:?} is silent"),
+        Answer::Refused(_) | Answer::Silent => panic!("{door:?} is silent"),
     }
 }
 
@@ -102,6 +102,22 @@ async fn without_a_quorum_a_member_still_answers_and_still_gives_a_snapshot() {
     let streamed = taken(&door, &file).await.expect("a snapshot");
     assert!(streamed.applied > 0 && streamed.term > 0);
     assert_eq!((etcd_process::snapshot_revision(&file), streamed.revision), (head, head));
+}
+
+/// Where etcd knows users it tells nothing to whoever names none: it is not silent, and not lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_asks_for_a_user_refuses_and_is_not_silent() {
+    let cluster = Cluster::start(1).await;
+    let url = cluster.members[0].client_url.clone();
+    let mut client = Client::connect([&url], None).await.expect("a client of a running member");
+    client.role_add("root").await.expect("a role");
+    client.user_add("root", "secret", None).await.expect("a user");
+    client.user_grant_role("root", "root").await.expect("the role is the user's");
+    client.auth_enable().await.expect("users are asked for");
+    let door = Door::Client(url);
+    let answer = adapter().probe(&door).await;
+    assert!(matches!(&answer, Answer::Refused(why) if why.contains("user name")), "{answer:?}");
+    assert!(adapter().members(&door).await.is_err(), "we are nobody");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,7 +218,7 @@ async fn a_quarantined_member_is_reached_through_its_socket_alone() {
     let door = Door::Socket(socket);
     let seen = in_the_end("it serves", async || match adapter().probe(&door).await {
         Answer::Status(status) if status.linearizable => Some(status),
-        Answer::Status(_) | Answer::Silent => None,
+        Answer::Status(_) | Answer::Refused(_) | Answer::Silent => None,
     })
     .await;
     let listed = adapter().members(&door).await.expect("a list");

@@ -3,7 +3,7 @@
 mod common;
 
 use agent::{
-    adapters::exec::{Exec, ExecConfig},
+    adapters::{etcd_command::ExecConfig, exec::Exec},
     ports::{machine::Machine, service::Service},
 };
 use common::{dirs::Dirs, etcd_dir, free_port, wait_for};
@@ -45,6 +45,8 @@ impl Supervised {
             listen_peer_urls: vec![peer_url],
             client_urls: vec![client_url.clone()],
             advertise_client_urls: vec![client_url],
+            secure: false,
+            environment: Vec::new(),
             extra_args: Vec::new(),
         };
         Self { dirs, config }
@@ -214,6 +216,8 @@ async fn agent_that_dies() {
         listen_peer_urls: vec![parts[2].to_owned()],
         client_urls: vec![parts[3].to_owned()],
         advertise_client_urls: vec![parts[3].to_owned()],
+        secure: false,
+        environment: Vec::new(),
         extra_args: Vec::new(),
     };
     let join = Join {

@@ -11,24 +11,28 @@
 
 use crate::ports::etcd::{Door, Etcd, EtcdError, Snapshot};
 use async_trait::async_trait;
+use doors::{Unanswered, is_denied};
 use etcd_client::{
-    AlarmAction, AlarmOptions, AlarmType, Channel, Client, CompactionOptions, Error, GetOptions,
+    AlarmAction, AlarmOptions, AlarmType, Client, CompactionOptions, Error, GetOptions,
     GetResponse, Member, MemberAddOptions, StatusResponse,
 };
-use hyper_util::rt::TokioIo;
 use protocol::{
     cluster::{ClusterId, MemberId},
     effect::Listed,
     observation::{Alarm, Answer, Check, Status},
 };
 use snapshot::Stream;
-use std::{future::Future, path::PathBuf, time::Duration};
-use tokio::{net::UnixStream, time::timeout};
-use tonic::{Code, transport::Endpoint};
+use std::{future::Future, time::Duration};
+use tokio::time::timeout;
+use tonic::Code;
 
+mod certificates;
+mod doors;
 mod pages;
 mod snapshot;
 mod trailer;
+
+pub use certificates::Certificates;
 
 /// How long a member may take over an answer that walks its whole database: HashKV, count,
 /// defragmentation, and the silence between two pieces of a snapshot. HashKV of 1 GB takes about
@@ -42,43 +46,20 @@ const PROOF_KEY: &str = "health";
 pub struct EtcdClient {
     connect: Duration,
     call: Duration,
+    certificates: Option<Certificates>,
 }
 
 impl EtcdClient {
     /// `connect`: how long a connection may take; `call`: how long an ordinary answer may take.
     /// Both 2 s in the field.
     pub const fn new(connect: Duration, call: Duration) -> Self {
-        Self { connect, call }
+        Self { connect, call, certificates: None }
     }
 
-    async fn open(&self, door: &Door) -> Result<Client, EtcdError> {
-        let channel = match door {
-            // TLS belongs here: `Endpoint::tls_config` with the client certificate.
-            Door::Client(url) if url.starts_with("https://") => {
-                return Err(at(
-                    door,
-                    "can't be asked",
-                    &"this version does not speak TLS to etcd yet",
-                ));
-            }
-            Door::Client(url) => {
-                let endpoint =
-                    Endpoint::from_shared(url.clone()).map_err(|e| at(door, "is no URL", &e))?;
-                in_time(door, "connect", self.connect, endpoint.connect()).await?
-            }
-            Door::Socket(path) => {
-                let path = path.clone();
-                let connector = tower::service_fn(move |_| dial(path.clone()));
-                // etcd does not look at the authority of a unix socket; tonic wants one.
-                let endpoint = Endpoint::from_static("http://localhost");
-                let connecting = endpoint.connect_with_connector(connector);
-                in_time(door, "connect", self.connect, connecting).await?
-            }
-        };
-        // Without a user no call is made here, so nothing can hang.
-        Client::from_channel(Channel::Tonic(channel), None)
-            .await
-            .map_err(|e| at(door, "refuses", &e))
+    /// The same, for members that speak TLS.
+    #[must_use]
+    pub fn trusting(self, certificates: Option<Certificates>) -> Self {
+        Self { certificates, ..self }
     }
 
     /// A linearizable read: proof of a living quorum, and its header's revision.
@@ -94,7 +75,7 @@ impl EtcdClient {
         let options = GetOptions::new().with_keys_only().with_limit(1);
         match timeout(self.call, client.get(PROOF_KEY, Some(options))).await {
             Ok(Ok(_)) => true,
-            Ok(Err(Error::GRpcStatus(status))) => status.code() == Code::PermissionDenied,
+            Ok(Err(Error::GRpcStatus(status))) => is_denied(&status),
             Ok(Err(_)) | Err(_) => false,
         }
     }
@@ -103,23 +84,10 @@ impl EtcdClient {
         in_time(door, "status", self.call, client.status()).await
     }
 
-    async fn look(&self, door: &Door) -> Result<Status, EtcdError> {
+    async fn look(&self, door: &Door) -> Result<Status, Unanswered> {
         let mut client = self.open(door).await?;
-        let answer = self.status(door, &mut client).await?;
-        let header = answer.header().ok_or_else(|| empty(door, "status"))?;
-        let mut status = Status {
-            cluster_id: ClusterId(header.cluster_id()),
-            member_id: MemberId(header.member_id()),
-            leader: Some(answer.leader()).filter(|id| *id != 0).map(MemberId),
-            term: answer.raft_term(),
-            applied: answer.raft_applied_index(),
-            revision: counted(door, "status", header.revision())?,
-            linearizable: false,
-            learner: answer.is_learner(),
-            alarms: alarms_in(answer.errors()),
-            version: answer.version().to_owned(),
-            check: None,
-        };
+        let answer = self.first(door, "status", client.status()).await?;
+        let mut status = seen(door, &answer).map_err(Unanswered::Silent)?;
         status.linearizable = self.is_linearizable(&mut client).await;
         Ok(status)
     }
@@ -138,7 +106,11 @@ impl Etcd for EtcdClient {
     async fn probe(&self, door: &Door) -> Answer {
         match self.look(door).await {
             Ok(status) => Answer::Status(status),
-            Err(error) => {
+            Err(Unanswered::Refused(error)) => {
+                tracing::warn!(%error, "etcd does not let us ask");
+                Answer::Refused(error.0)
+            }
+            Err(Unanswered::Silent(error)) => {
                 tracing::debug!(%error, "etcd gave no status");
                 Answer::Silent
             }
@@ -254,10 +226,6 @@ impl Etcd for EtcdClient {
     }
 }
 
-async fn dial(path: PathBuf) -> std::io::Result<TokioIo<UnixStream>> {
-    Ok(TokioIo::new(UnixStream::connect(path).await?))
-}
-
 async fn check(door: &Door, client: &mut Client, revision: u64) -> Result<Check, EtcdError> {
     let (revision, _, hash_kv) = hash_at(door, client, revision).await?;
     Ok(Check { revision, hash_kv, live_keys: count_at(door, client, revision).await? })
@@ -283,6 +251,24 @@ async fn count_at(door: &Door, client: &mut Client, revision: u64) -> Result<u64
         .with_revision(asked(revision)?);
     let answer = in_time(door, "count", SLOW, client.get("", Some(options))).await?;
     counted(door, "count", answer.count())
+}
+
+/// What `Status` says; nothing was read through a quorum yet.
+fn seen(door: &Door, answer: &StatusResponse) -> Result<Status, EtcdError> {
+    let header = answer.header().ok_or_else(|| empty(door, "status"))?;
+    Ok(Status {
+        cluster_id: ClusterId(header.cluster_id()),
+        member_id: MemberId(header.member_id()),
+        leader: Some(answer.leader()).filter(|id| *id != 0).map(MemberId),
+        term: answer.raft_term(),
+        applied: answer.raft_applied_index(),
+        revision: counted(door, "status", header.revision())?,
+        linearizable: false,
+        learner: answer.is_learner(),
+        alarms: alarms_in(answer.errors()),
+        version: answer.version().to_owned(),
+        check: None,
+    })
 }
 
 fn listed(member: &Member) -> Listed {

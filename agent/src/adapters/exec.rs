@@ -12,6 +12,7 @@
 
 use super::{
     durable,
+    etcd_command::{ExecConfig, absolute},
     process_table::{self, Etcd, ProcessId, Serves},
     wal_log,
 };
@@ -26,7 +27,7 @@ use std::{
     net::{TcpStream, ToSocketAddrs},
     os::unix::{fs::OpenOptionsExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -41,42 +42,6 @@ const KILL_PATIENCE: Duration = Duration::from_secs(5);
 const STOP_POLL: Duration = Duration::from_millis(20);
 /// How long a connection to our own peer port may take before it proves nothing.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
-/// What etcd would read from the environment against our word: it refuses to start when a variable
-/// and a flag name the same thing, and these would make it another cluster's.
-const NEVER_INHERITED: [&str; 8] = [
-    "ETCD_INITIAL_CLUSTER",
-    "ETCD_INITIAL_CLUSTER_TOKEN",
-    "ETCD_INITIAL_CLUSTER_STATE",
-    "ETCD_FORCE_NEW_CLUSTER",
-    "ETCD_DISCOVERY",
-    "ETCD_DISCOVERY_SRV",
-    "ETCD_CONFIG_FILE",
-    "ETCD_WAL_DIR",
-];
-
-/// How etcd is run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExecConfig {
-    /// Directory of the `etcd` binary.
-    pub etcd_dir: PathBuf,
-    /// `--data-dir`.
-    pub data_dir: PathBuf,
-    /// Ours, 0700: socket, lock, pid and log of etcd.
-    pub state_dir: PathBuf,
-    /// `--name`.
-    pub name: String,
-    /// `--initial-advertise-peer-urls`.
-    pub peer_url: String,
-    /// `--listen-peer-urls`.
-    pub listen_peer_urls: Vec<String>,
-    /// `--listen-client-urls` outside quarantine.
-    pub client_urls: Vec<String>,
-    /// `--advertise-client-urls`.
-    pub advertise_client_urls: Vec<String>,
-    /// Whatever else, such as certificates and quota.
-    pub extra_args: Vec<String>,
-}
-
 /// etcd under our own supervision.
 #[derive(Clone, Debug)]
 pub struct Exec {
@@ -183,7 +148,7 @@ fn end(id: ProcessId) -> Result<(), ServiceError> {
 
 impl Inner {
     fn socket(&self) -> PathBuf {
-        self.config.state_dir.join("etcd.sock")
+        self.config.socket()
     }
 
     fn pid_file(&self) -> PathBuf {
@@ -263,46 +228,14 @@ impl Inner {
         durable::turn_over(&log).map_err(|why| failed(&log, &why))?;
         let out = open(&log).map_err(|why| failed(&log, &why))?;
         let err = out.try_clone().map_err(|why| failed(&log, &why))?;
-        let binary = self.config.etcd_dir.join("etcd");
-        let mut command = Command::new(&binary);
-        let arguments = self.arguments(start);
-        for name in arguments.iter().filter_map(|argument| argument.strip_prefix("--")) {
-            command.env_remove(process_table::variable(name.split('=').next().unwrap_or(name)));
-        }
-        for name in NEVER_INHERITED {
-            command.env_remove(name);
-        }
-        command.args(arguments).process_group(0);
+        let mut command = self.config.command(start);
+        command.process_group(0);
         command.stdin(Stdio::from(held)).stdout(Stdio::from(out)).stderr(Stdio::from(err));
+        let binary = self.config.etcd_dir.join("etcd");
         let child = command.spawn().map_err(|why| failed(&binary, &why))?;
         self.record(&child);
         self.children.lock().unwrap_or_else(PoisonError::into_inner).push(child);
         Ok(())
-    }
-
-    fn arguments(&self, start: &Start) -> Vec<String> {
-        let config = &self.config;
-        let clients = if start.quarantined {
-            format!("unix://{}", absolute(&self.socket()).display())
-        } else {
-            config.client_urls.join(",")
-        };
-        let mut arguments = vec![
-            format!("--name={}", config.name),
-            format!("--data-dir={}", absolute(&config.data_dir).display()),
-            format!("--initial-advertise-peer-urls={}", config.peer_url),
-            format!("--listen-peer-urls={}", config.listen_peer_urls.join(",")),
-            format!("--listen-client-urls={clients}"),
-            format!("--advertise-client-urls={}", config.advertise_client_urls.join(",")),
-        ];
-        if let Some(join) = &start.join {
-            let state = if join.existing { "existing" } else { "new" };
-            arguments.push(format!("--initial-cluster={}", join.initial_cluster));
-            arguments.push(format!("--initial-cluster-token={}", join.token));
-            arguments.push(format!("--initial-cluster-state={state}"));
-        }
-        arguments.extend(config.extra_args.iter().cloned());
-        arguments
     }
 
     /// Makes way for etcd's socket; nothing runs that could still own it.
@@ -353,10 +286,6 @@ impl Inner {
 /// Opens a file of ours for appending.
 fn open(path: &Path) -> io::Result<File> {
     File::options().create(true).append(true).mode(0o600).open(path)
-}
-
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn boot_id() -> Option<String> {

@@ -30,4 +30,5 @@ mod memory_file;
 pub mod swap;
 pub mod disk;
 mod process_table;
+pub mod etcd_command;
 pub mod exec;

@@ -168,8 +168,7 @@ impl Etcd {
 
     /// Only local sockets lead to it.
     pub(super) fn is_quarantined(&self) -> bool {
-        !self.client_urls.is_empty()
-            && self.client_urls.iter().all(|url| url.starts_with("unix://"))
+        !self.client_urls.is_empty() && self.client_urls.iter().all(|url| url.starts_with("unix"))
     }
 
     /// Its data dir is somewhere below `dir`, by a name that begins with `prefix`.

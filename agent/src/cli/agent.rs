@@ -39,23 +39,6 @@ pub fn lock_state_dir(settings: &Settings) -> Result<File, Problem> {
     Ok(file)
 }
 
-/// Clients' ports that need TLS can't be spoken to yet: an agent that never hears its member would
-/// wait for ever, or take it for lost.
-///
-/// # Errors
-/// [`Code::Usage`]: a seat's client URL is `https://`.
-pub fn refuse_tls(settings: &Settings) -> Result<(), Problem> {
-    let secure = settings.seats.iter().find(|seat| seat.client_url.starts_with("https://"));
-    let Some(seat) = secure else { return Ok(()) };
-    let sentence = format!(
-        "this version does not speak TLS to etcd's clients' port yet, and {}'s is {}",
-        seat.name, seat.client_url
-    );
-    Err(Problem::new(Code::Usage, sentence).next(
-        "let etcd also listen at http://127.0.0.1:2379, and name that in REQUORUM_CLIENT_URLS",
-    ))
-}
-
 /// A store's trouble at start.
 pub fn store_problem(what: &str, error: &StoreError) -> Problem {
     let next = match error {

@@ -44,7 +44,7 @@ pub fn environment(
 }
 
 fn is_setting(name: &str) -> bool {
-    ["ETCD_", "ETCDADM_", "REQUORUM_"].iter().any(|prefix| name.starts_with(prefix))
+    ["ETCD_", "ETCDADM_", "ETCDCTL_", "REQUORUM_"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn read(asked: Option<PathBuf>) -> Result<Environment, Problem> {

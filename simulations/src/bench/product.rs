@@ -15,8 +15,9 @@ use agent::{
         boot_clock::BootClock,
         disk::Disk,
         dynamodb::DynamoTable,
+        etcd_command::ExecConfig,
         etcdutl::Etcdutl,
-        exec::{Exec, ExecConfig},
+        exec::Exec,
         s3::S3Store,
     },
     driver::{Ports, Site, performer::Performer},
@@ -96,6 +97,8 @@ impl Product {
             listen_peer_urls: Vec::new(),
             client_urls: Vec::new(),
             advertise_client_urls: Vec::new(),
+            secure: false,
+            environment: Vec::new(),
             extra_args: Vec::new(),
         };
         let ports = Ports {

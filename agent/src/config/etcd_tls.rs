@@ -1,0 +1,133 @@
+//! **etcd_tls** — the certificates that lead to etcd's clients' port.
+//!
+//! Comes in: the names of etcdctl, in the spelling of its third API (`ETCDCTL_CACERT`) and of its second
+//! (`ETCDCTL_CA_FILE`); kube-aws sets both. Goes out: paths, or a sentence that names what is missing. They
+//! are not opened here: a certificate may be renewed at any time.
+
+use super::{Environment, wrong};
+use crate::{
+    adapters::etcd_client::Certificates,
+    exit::{Code, Problem},
+};
+use protocol::cluster::Seat;
+use std::path::PathBuf;
+
+const CA: [&str; 2] = ["ETCDCTL_CACERT", "ETCDCTL_CA_FILE"];
+const CERTIFICATE: [&str; 2] = ["ETCDCTL_CERT", "ETCDCTL_CERT_FILE"];
+const KEY: [&str; 2] = ["ETCDCTL_KEY", "ETCDCTL_KEY_FILE"];
+
+/// What leads to the members, if they speak TLS. All do, or none.
+pub(super) fn certificates(
+    env: &Environment,
+    seats: &[Seat],
+    mine: &Seat,
+) -> Result<Option<Certificates>, Problem> {
+    let is_secure = |seat: &&Seat| seat.client_url.starts_with("https://");
+    let secure = seats.iter().filter(is_secure).count();
+    if secure == 0 {
+        return Ok(None);
+    }
+    if secure < seats.len() {
+        let urls: Vec<&str> = seats.iter().map(|seat| seat.client_url.as_str()).collect();
+        let wanted = "https:// for all members, or http:// for all";
+        return Err(wrong("REQUORUM_CLIENT_URLS", &urls.join(","), wanted));
+    }
+    let ca = path(env, CA)?.ok_or_else(|| {
+        let sentence = format!("{}'s clients come in by TLS, and {} is not set", mine.name, CA[0]);
+        Problem::new(Code::Usage, sentence)
+            .next("name the file of the CA that signed etcd's certificates in ETCDCTL_CACERT")
+    })?;
+    let own = match (path(env, CERTIFICATE)?, path(env, KEY)?) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (certificate, _) => {
+            let (set, missing) = match certificate {
+                Some(_) => (CERTIFICATE[0], KEY[0]),
+                None => (KEY[0], CERTIFICATE[0]),
+            };
+            let sentence = format!("{set} is set and {missing} is not: one is of no use alone");
+            return Err(Problem::new(Code::Usage, sentence).next(format!("set {missing}=FILE")));
+        }
+    };
+    Ok(Some(Certificates { ca, own, host: host(&mine.client_url).to_owned() }))
+}
+
+/// An absolute path, under either name; where both are set they must agree.
+fn path(env: &Environment, names: [&str; 2]) -> Result<Option<PathBuf>, Problem> {
+    let [newer, older] = names.map(|name| env.get(name));
+    if let (Some(one), Some(other)) = (newer, older)
+        && one != other
+    {
+        return Err(wrong(names[1], other, &format!("the same as {}, which is `{one}`", names[0])));
+    }
+    let Some(text) = newer.or(older) else { return Ok(None) };
+    let path = PathBuf::from(text);
+    if path.is_absolute() {
+        return Ok(Some(path));
+    }
+    Err(wrong(names[0], text, "an absolute path"))
+}
+
+/// The host of a URL with a port, without the brackets of an IPv6 address.
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.rsplit_once(':').map_or(rest, |(host, _)| host).trim_matches(['[', ']'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::cluster::Slot;
+
+    fn seats(schemes: &[&str]) -> Vec<Seat> {
+        let seat = |(at, scheme): (usize, &&str)| Seat {
+            slot: Slot(u8::try_from(at).expect("few")),
+            name: format!("etcd{at}"),
+            peer_url: format!("https://etcd{at}.internal:2380"),
+            client_url: format!("{scheme}://etcd{at}.internal:2379"),
+        };
+        schemes.iter().enumerate().map(seat).collect()
+    }
+
+    fn settled(schemes: &[&str], set: &[(&str, &str)]) -> Result<Option<Certificates>, Problem> {
+        let env = set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let seats = seats(schemes);
+        certificates(&env, &seats, &seats[0])
+    }
+
+    #[test]
+    fn both_spellings_are_read() {
+        let newer = [("ETCDCTL_CACERT", "/ca"), ("ETCDCTL_CERT", "/c"), ("ETCDCTL_KEY", "/k")];
+        let older =
+            [("ETCDCTL_CA_FILE", "/ca"), ("ETCDCTL_CERT_FILE", "/c"), ("ETCDCTL_KEY_FILE", "/k")];
+        let both = [&newer[..], &older[..]].concat();
+        let own = Some(("/c".into(), "/k".into()));
+        let wanted = Certificates { ca: "/ca".into(), own, host: "etcd0.internal".into() };
+        for set in [&newer[..], &older[..], &both[..]] {
+            assert_eq!(settled(&["https", "https"], set), Ok(Some(wanted.clone())));
+        }
+        assert_eq!(settled(&["http", "http"], &both), Ok(None), "nobody asks for them");
+    }
+
+    #[test]
+    fn what_leads_nowhere_is_refused_by_name() {
+        let ca = ("ETCDCTL_CACERT", "/ca");
+        let refused = |schemes: &[&str], set: &[(&str, &str)], named: &str| {
+            let problem = settled(schemes, set).expect_err(named);
+            assert!(problem.sentence.contains(named) && problem.code == Code::Usage, "{problem}");
+        };
+        refused(&["https", "http"], &[ca], "REQUORUM_CLIENT_URLS");
+        refused(&["https"], &[], "ETCDCTL_CACERT");
+        refused(&["https"], &[ca, ("ETCDCTL_CERT", "/c")], "ETCDCTL_KEY");
+        refused(&["https"], &[ca, ("ETCDCTL_KEY", "/k")], "ETCDCTL_CERT");
+        refused(&["https"], &[("ETCDCTL_CACERT", "ca.pem")], "ETCDCTL_CACERT");
+        refused(&["https"], &[ca, ("ETCDCTL_CA_FILE", "/other")], "ETCDCTL_CA_FILE");
+    }
+
+    #[test]
+    fn hosts_are_read() {
+        assert_eq!(host("https://10.0.0.1:2379"), "10.0.0.1");
+        assert_eq!(host("https://[::1]:2379"), "::1");
+        assert_eq!(host("https://etcd0.internal:2379"), "etcd0.internal");
+    }
+}
