@@ -372,7 +372,7 @@ fn to_item(stored: &Attributes) -> Result<Item, String> {
     }
 }
 
-/// Whether a table's keys are ours: `uid` (S) and `row` (S).
+/// Whether a table's keys are ours: [`UID`] and [`ROW`], both text.
 fn check_schema(table: &TableDescription) -> Result<(), String> {
     let is_text = |name: &str| {
         table.attribute_definitions().iter().any(|attribute| {
@@ -388,6 +388,6 @@ fn check_schema(table: &TableDescription) -> Result<(), String> {
     }
     let name = table.table_name().unwrap_or("?");
     Err(format!(
-        "DynamoDB table {name} has other keys ({found:?}) than the lock table's uid (S, hash) and row (S, range); name another in REQUORUM_TABLE; `requorum create-table` then makes it"
+        "DynamoDB table {name} has other keys ({found:?}) than the lock table's {UID} (S, hash) and {ROW} (S, range); name another in REQUORUM_TABLE; `requorum create-table` then makes it"
     ))
 }
