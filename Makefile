@@ -14,6 +14,8 @@ drill: build
 # All that continuous integration runs.
 test: tools
 	.ci/tools-moto
+	.ci/tools-deploy
+	test -e target/tools/deploy/absent || target/tools/deploy/bin/python3 -B deploy/check
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo check --workspace --locked $(RELEASED)
