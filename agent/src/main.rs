@@ -56,6 +56,11 @@ async fn run(cli: Cli) -> Result<(), Problem> {
     let certificates = settings.as_ref().ok().and_then(|settings| settings.certificates.clone());
     let etcd = Arc::new(EtcdClient::new(patience, patience).trusting(certificates));
     let doors = RealDoors { etcd, unfinished: Unfinished::default() };
+    // held to the very end: no second agent acts here while this one puts things away
+    let _lock = match (&cli.verb, &settings) {
+        (Verb::Agent { .. }, Ok(settings)) => Some(cli::agent::lock_state_dir(settings)?),
+        (_, _) => None,
+    };
     let done = act(cli, &env, settings, &doors).await;
     doors.unfinished.none_left().await;
     done
@@ -69,7 +74,6 @@ async fn act(
 ) -> Result<(), Problem> {
     if let Verb::Agent { bootstrap, create_table } = cli.verb {
         let settings = settings?;
-        let _lock = cli::agent::lock_state_dir(&settings)?;
         let (ports, proven) = proven_ports(&settings, doors, create_table).await?;
         return cli::agent::run(&settings, ports, bootstrap, proven).await;
     }

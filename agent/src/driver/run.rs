@@ -13,7 +13,10 @@ use protocol::{
     time::Moment,
 };
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 
 /// What the agent may be asked from outside its loop.
 pub enum Ask {
@@ -50,6 +53,8 @@ pub struct Agent {
     /// The last sentence logged for each code.
     spoken: BTreeMap<Code, Cow<'static, str>>,
     answers: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
+    /// Effects under way; they end with the agent.
+    effects: JoinSet<()>,
 }
 
 impl Agent {
@@ -74,6 +79,7 @@ impl Agent {
             words: 0,
             spoken: BTreeMap::new(),
             answers: mpsc::channel(64),
+            effects: JoinSet::new(),
         }
     }
 
@@ -124,9 +130,10 @@ impl Agent {
         }
     }
 
-    fn begin(&self, effect: Effect, whose: For) {
+    fn begin(&mut self, effect: Effect, whose: For) {
         let (hands, answers, asked) = (self.hands.clone(), self.answers.0.clone(), self.now());
-        tokio::spawn(async move {
+        while self.effects.try_join_next().is_some() {} // each has told what came of it
+        self.effects.spawn(async move {
             tracing::debug!(effect = effect.name(), "begins");
             let outcome = perform(&hands, &whose, &effect).await;
             // the loop is gone only when the agent ends
