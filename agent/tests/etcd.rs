@@ -104,10 +104,11 @@ async fn without_a_quorum_a_member_still_answers_and_still_gives_a_snapshot() {
     assert_eq!((etcd_process::snapshot_revision(&file), streamed.revision), (head, head));
 }
 
-/// Where etcd knows users it tells nothing to whoever names none: it is not silent, and not lost.
+/// Where etcd knows users it tells nothing to whoever names none. That is no silence, as long as a quorum
+/// answers: a read is refused only then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_asks_for_a_user_refuses_and_is_not_silent() {
-    let cluster = Cluster::start(1).await;
+    let mut cluster = Cluster::start(3).await;
     let url = cluster.members[0].client_url.clone();
     let mut client = Client::connect([&url], None).await.expect("a client of a running member");
     client.role_add("root").await.expect("a role");
@@ -118,6 +119,9 @@ async fn a_member_that_asks_for_a_user_refuses_and_is_not_silent() {
     let answer = adapter().probe(&door).await;
     assert!(matches!(&answer, Answer::Refused(why) if why.contains("user name")), "{answer:?}");
     assert!(adapter().members(&door).await.is_err(), "we are nobody");
+    cluster.members[1].kill();
+    cluster.members[2].kill();
+    assert_eq!(adapter().probe(&door).await, Answer::Silent, "no quorum refuses us");
 }
 
 #[tokio::test(flavor = "multi_thread")]

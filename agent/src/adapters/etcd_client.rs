@@ -86,7 +86,13 @@ impl EtcdClient {
 
     async fn look(&self, door: &Door) -> Result<Status, Unanswered> {
         let mut client = self.open(door).await?;
-        let answer = self.first(door, "status", client.status()).await?;
+        let answer = match self.first(door, "status", client.status()).await {
+            // who is no user is told so by a read only after a quorum was heard: else there is none
+            Err(Unanswered::Denied(error)) if !self.is_linearizable(&mut client).await => {
+                return Err(Unanswered::Silent(error));
+            }
+            answer => answer?,
+        };
         let mut status = seen(door, &answer).map_err(Unanswered::Silent)?;
         status.linearizable = self.is_linearizable(&mut client).await;
         Ok(status)
@@ -106,10 +112,7 @@ impl Etcd for EtcdClient {
     async fn probe(&self, door: &Door) -> Answer {
         match self.look(door).await {
             Ok(status) => Answer::Status(status),
-            Err(Unanswered::Refused(error)) => {
-                tracing::warn!(%error, "etcd does not let us ask");
-                Answer::Refused(error.0)
-            }
+            Err(Unanswered::Refused(error) | Unanswered::Denied(error)) => Answer::Refused(error.0),
             Err(Unanswered::Silent(error)) => {
                 tracing::debug!(%error, "etcd gave no status");
                 Answer::Silent

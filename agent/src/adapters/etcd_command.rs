@@ -24,6 +24,9 @@ const NEVER_INHERITED: [&str; 8] = [
     "ETCD_WAL_DIR",
 ];
 
+/// The flag that opens a port for clients of its own, beside the one of quarantine.
+const CLIENTS_BESIDE: &str = "listen-client-http-urls";
+
 /// How etcd is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecConfig {
@@ -63,11 +66,15 @@ impl ExecConfig {
         let mut command = Command::new(self.etcd_dir.join("etcd"));
         let arguments = self.arguments(start);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        for name in arguments.iter().filter_map(|argument| argument.strip_prefix("--")) {
-            command.env_remove(process_table::variable(name.split('=').next().unwrap_or(name)));
+        for argument in &arguments {
+            let flag = argument.trim_start_matches('-'); // etcd takes one dash or two
+            command.env_remove(process_table::variable(flag.split('=').next().unwrap_or(flag)));
         }
         for name in NEVER_INHERITED {
             command.env_remove(name);
+        }
+        if start.quarantined {
+            command.env_remove(process_table::variable(CLIENTS_BESIDE));
         }
         command.args(arguments);
         command
@@ -94,11 +101,78 @@ impl ExecConfig {
             arguments.push(format!("--initial-cluster-token={}", join.token));
             arguments.push(format!("--initial-cluster-state={state}"));
         }
-        arguments.extend(self.extra_args.iter().cloned());
+        let mut is_its_value = false;
+        let extra = self.extra_args.iter().filter(|argument| {
+            let lets_in = argument.trim_start_matches('-').starts_with(CLIENTS_BESIDE);
+            let goes = start.quarantined && (lets_in || is_its_value);
+            is_its_value = lets_in && !argument.contains('=');
+            !goes
+        });
+        arguments.extend(extra.cloned());
         arguments
     }
 }
 
 pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::{cluster::MemberId, effect::Expected};
+    use std::ffi::OsStr;
+
+    fn config(extra_args: &[&str]) -> ExecConfig {
+        let set = |name: &str| (name.to_owned(), "http://10.0.0.1:1".to_owned());
+        ExecConfig {
+            etcd_dir: "/usr/bin".into(),
+            data_dir: "/data".into(),
+            state_dir: "/state".into(),
+            name: "a".into(),
+            peer_url: "http://10.0.0.1:2380".into(),
+            listen_peer_urls: vec!["http://10.0.0.1:2380".into()],
+            client_urls: vec!["http://10.0.0.1:2379".into()],
+            advertise_client_urls: vec!["http://10.0.0.1:2379".into()],
+            secure: false,
+            environment: vec![set("ETCD_LISTEN_CLIENT_HTTP_URLS"), set("ETCD_SNAPSHOT_COUNT")],
+            extra_args: extra_args.iter().map(|argument| (*argument).to_owned()).collect(),
+        }
+    }
+
+    fn command(extra_args: &[&str], quarantined: bool) -> Command {
+        let member = Expected { member_id: MemberId(1), cluster_id: None };
+        config(extra_args).command(&Start { quarantined, member, join: None })
+    }
+
+    fn is_told(command: &Command, name: &str) -> bool {
+        command.get_envs().any(|(said, value)| said == OsStr::new(name) && value.is_some())
+    }
+
+    #[test]
+    fn quarantine_has_one_way_in() {
+        let beside = ["-listen-client-http-urls", "http://10.0.0.1:1", "--quota-backend-bytes=1"];
+        let other = ["--listen-client-http-urls=http://10.0.0.1:1", "--quota-backend-bytes=1"];
+        for extra in [&beside[..], &other[..]] {
+            let shut = command(extra, true);
+            let told: Vec<_> = shut.get_args().filter_map(OsStr::to_str).collect();
+            assert!(told.contains(&"--listen-client-urls=unix:///state/etcd.sock"), "{told:?}");
+            assert!(told.contains(&"--quota-backend-bytes=1"), "{told:?}");
+            assert!(!told.iter().any(|said| said.ends_with(":1")), "{told:?}");
+            assert!(!is_told(&shut, "ETCD_LISTEN_CLIENT_HTTP_URLS"));
+            assert_eq!(
+                command(extra, false).get_args().count(),
+                shut.get_args().count() + extra.len() - 1
+            );
+        }
+        assert!(is_told(&command(&[], false), "ETCD_LISTEN_CLIENT_HTTP_URLS"));
+    }
+
+    #[test]
+    fn no_variable_says_what_a_flag_says() {
+        for extra in ["--snapshot-count=1", "-snapshot-count=1"] {
+            assert!(!is_told(&command(&[extra], false), "ETCD_SNAPSHOT_COUNT"), "{extra}");
+        }
+        assert!(is_told(&command(&[], false), "ETCD_SNAPSHOT_COUNT"));
+    }
 }

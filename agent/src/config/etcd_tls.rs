@@ -52,20 +52,15 @@ pub(super) fn certificates(
     Ok(Some(Certificates { ca, own, host: host(&mine.client_url).to_owned() }))
 }
 
-/// An absolute path, under either name; where both are set they must agree.
+/// An absolute path, under either name; the newer one goes before.
 fn path(env: &Environment, names: [&str; 2]) -> Result<Option<PathBuf>, Problem> {
-    let [newer, older] = names.map(|name| env.get(name));
-    if let (Some(one), Some(other)) = (newer, older)
-        && one != other
-    {
-        return Err(wrong(names[1], other, &format!("the same as {}, which is `{one}`", names[0])));
-    }
-    let Some(text) = newer.or(older) else { return Ok(None) };
+    let said = names.iter().find_map(|name| env.get(*name).map(|text| (*name, text)));
+    let Some((name, text)) = said else { return Ok(None) };
     let path = PathBuf::from(text);
     if path.is_absolute() {
         return Ok(Some(path));
     }
-    Err(wrong(names[0], text, "an absolute path"))
+    Err(wrong(name, text, "an absolute path"))
 }
 
 /// The host of a URL with a port, without the brackets of an IPv6 address.
@@ -121,7 +116,7 @@ mod tests {
         refused(&["https"], &[ca, ("ETCDCTL_CERT", "/c")], "ETCDCTL_KEY");
         refused(&["https"], &[ca, ("ETCDCTL_KEY", "/k")], "ETCDCTL_CERT");
         refused(&["https"], &[("ETCDCTL_CACERT", "ca.pem")], "ETCDCTL_CACERT");
-        refused(&["https"], &[ca, ("ETCDCTL_CA_FILE", "/other")], "ETCDCTL_CA_FILE");
+        refused(&["https"], &[("ETCDCTL_CA_FILE", "ca.pem")], "ETCDCTL_CA_FILE");
     }
 
     #[test]

@@ -26,13 +26,17 @@ impl From<MachineError> for Failure {
 
 impl Hands {
     pub(super) async fn look(&self, check_at: Option<u64>) -> Done {
-        let process = self.ports.service.state().await;
+        let mut process = self.ports.service.state().await;
         let mut etcd = match process {
             Process::Stopped => Answer::Silent,
             Process::Running { .. } | Process::Unknown => {
                 self.ports.etcd.probe(&self.door().await).await
             }
         };
+        if matches!(etcd, Answer::Refused(_)) {
+            // what ends while it is asked hangs up as well
+            process = self.ports.service.state().await;
+        }
         if let (Answer::Status(status), Some(revision)) = (&mut etcd, check_at) {
             status.check = self.checked(status.cluster_id, revision).await;
         }

@@ -304,10 +304,8 @@ impl Known {
         self.must_look = false;
         self.marker = self.marker.max(look.memory.marker);
         self.retired = self.retired.max(look.memory.retired);
-        if look.etcd != Answer::Silent {
-            self.starts = 0;
-        }
         if let Answer::Status(status) = &look.etcd {
+            self.starts = 0;
             if status.linearizable {
                 self.reached = Some((status.cluster_id, asked));
             }

@@ -61,7 +61,8 @@ impl Scene<'_> {
 
     /// What an operator must mend before this agent can tell anything of its member.
     pub(super) fn refusal(&self) -> Option<Step> {
-        let why = self.is_refused()?;
+        let runs = matches!(self.look.process, Process::Running { .. });
+        let why = self.is_refused().filter(|_| runs)?;
         Step::wait(
             Code::EtcdRefuses,
             format!(

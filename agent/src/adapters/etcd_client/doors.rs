@@ -23,6 +23,8 @@ const NO_USER: &str = "user name is empty";
 pub(super) enum Unanswered {
     /// The member is there and does not let us ask, or we have nothing to ask it with.
     Refused(EtcdError),
+    /// It has read our question and says that we are none of its users.
+    Denied(EtcdError),
     /// Nobody answered.
     Silent(EtcdError),
 }
@@ -30,7 +32,9 @@ pub(super) enum Unanswered {
 impl From<Unanswered> for EtcdError {
     fn from(unanswered: Unanswered) -> Self {
         match unanswered {
-            Unanswered::Refused(error) | Unanswered::Silent(error) => error,
+            Unanswered::Refused(error) | Unanswered::Denied(error) | Unanswered::Silent(error) => {
+                error
+            }
         }
     }
 }
@@ -38,7 +42,15 @@ impl From<Unanswered> for EtcdError {
 impl Unanswered {
     fn of(door: &Door, what: &str, error: &(dyn Error + 'static)) -> Self {
         let told = at(door, &format!("{what} failed"), &chain(error));
-        if is_refusal(error) { Self::Refused(told) } else { Self::Silent(told) }
+        let status = match error.downcast_ref::<etcd_client::Error>() {
+            Some(etcd_client::Error::GRpcStatus(status)) => Some(status),
+            _ => None,
+        };
+        match (status.is_some_and(is_denied), is_refusal(error)) {
+            (true, _) => Self::Denied(told),
+            (false, true) => Self::Refused(told),
+            (false, false) => Self::Silent(told),
+        }
     }
 }
 
@@ -56,7 +68,6 @@ fn is_refusal(error: &(dyn Error + 'static)) -> bool {
         _ => error.downcast_ref::<Status>(),
     };
     io.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
-        || status.is_some_and(is_denied)
         || status.and_then(Error::source).is_some_and(is_refusal)
         || error.source().is_some_and(is_refusal)
 }
@@ -122,7 +133,9 @@ impl EtcdClient {
                 Unanswered::Silent(error) if self.certificates.is_some() => {
                     Unanswered::Refused(error)
                 }
-                unanswered @ (Unanswered::Refused(_) | Unanswered::Silent(_)) => unanswered,
+                unanswered @ (Unanswered::Refused(_)
+                | Unanswered::Denied(_)
+                | Unanswered::Silent(_)) => unanswered,
             })
         };
         in_time(door, what, self.call, asking).await
