@@ -15,6 +15,9 @@ use crate::drill::{
 };
 use agent::ports::object_store::ObjectStore;
 
+/// What a stream that age sealed begins with.
+const SEAL: &[u8] = b"age-encryption.org/v1";
+
 pub(super) async fn play(stage: &mut Stage) -> Result<(), Trouble> {
     let end = end_of_a_chain(stage).await?;
     nothing_is_readable(stage).await?;
@@ -29,7 +32,7 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Trouble> {
     stage.account(Loss::AfterSnapshot { saved: newest.revision }).await
 }
 
-/// No object holds a key that was written, and none is a plain file.
+/// All data is sealed, and no other object holds a key that was written.
 async fn nothing_is_readable(stage: &mut Stage) -> Result<(), Trouble> {
     let shelf = Shelf::of(stage).await?;
     let keys = shelf.store.list("").await.map_err(|e| Trouble::of("the bucket", e))?;
@@ -38,9 +41,13 @@ async fn nothing_is_readable(stage: &mut Stage) -> Result<(), Trouble> {
         let Some(object) = shelf.store.get(&key).await.map_err(|e| Trouble::of(&key, e))? else {
             continue; // pruned, or a vote that was replaced
         };
-        data += usize::from(key.contains("/data/"));
+        let is_data = key.contains("/data/");
+        data += usize::from(is_data);
+        let is_sealed = object.bytes.starts_with(SEAL);
         let tells = object.bytes.windows(BALLAST_PREFIX.len());
-        if key.ends_with(".db") || tells.into_iter().any(|seen| seen == BALLAST_PREFIX.as_bytes()) {
+        if (is_data && !is_sealed)
+            || tells.into_iter().any(|seen| seen == BALLAST_PREFIX.as_bytes())
+        {
             readable.push(key);
         }
     }
