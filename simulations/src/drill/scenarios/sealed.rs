@@ -5,12 +5,11 @@
 
 use super::{
     damage::Shelf,
-    snapshots::{BALLAST_PREFIX, end_of_a_chain, newest, rehearse},
-    stage::{Loss, Stage},
+    snapshots::{BALLAST_PREFIX, end_of_a_chain, lose_all_disks, rehearse},
+    stage::Stage,
 };
 use crate::drill::{
     cluster::{IDENTITY_FILE, RECIPIENTS},
-    host::Wipe,
     trouble::Trouble,
 };
 use agent::ports::object_store::ObjectStore;
@@ -23,13 +22,7 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Trouble> {
     nothing_is_readable(stage).await?;
     refused_without_the_key(stage, &end.key).await?;
     rehearse(stage).await?;
-    let all: Vec<usize> = (0..stage.cluster.hosts.len()).collect();
-    stage.strike(&all, Wipe::Data)?;
-    let newest = newest(&stage.cluster).await?;
-    let seen = format!("revision {}", newest.revision);
-    stage.checks.note("the newest snapshot is the end of a chain", newest.incremental, seen);
-    stage.restored().await?;
-    stage.account(Loss::AfterSnapshot { saved: newest.revision }).await
+    lose_all_disks(stage).await
 }
 
 /// All data is sealed, and no other object holds a key that was written.

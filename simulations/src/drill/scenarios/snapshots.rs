@@ -60,12 +60,19 @@ async fn chain(stage: &mut Stage) -> Result<(), Trouble> {
     rehearse(stage).await?;
     interrupt_a_rehearsal(stage).await?;
     prune(stage).await?;
+    lose_all_disks(stage).await
+}
+
+/// All disks are lost; what comes back is the end of a chain, and lost is what came after it.
+pub(super) async fn lose_all_disks(stage: &mut Stage) -> Result<(), Trouble> {
+    let folder = format!("inc/{}/", stage.inc);
     let all: Vec<usize> = (0..stage.cluster.hosts.len()).collect();
     stage.strike(&all, Wipe::Data)?;
-    let newest = newest(&stage.cluster).await?;
+    stage.restored().await?;
+    // read only now: a save that was under way at the cut is published after it
+    let newest = newest_of(&stage.cluster, |line| line.key.starts_with(&folder)).await?;
     let seen = format!("revision {}", newest.revision);
     stage.checks.note("the newest snapshot is the end of a chain", newest.incremental, seen);
-    stage.restored().await?;
     stage.account(Loss::AfterSnapshot { saved: newest.revision }).await
 }
 
@@ -264,7 +271,7 @@ async fn snapshot(
     stage.cluster.until(what, async |cluster| newest_of(cluster, &wanted).await.ok()).await
 }
 
-pub(super) async fn newest(cluster: &Cluster) -> Result<Line, Trouble> {
+async fn newest(cluster: &Cluster) -> Result<Line, Trouble> {
     newest_of(cluster, |_| true).await
 }
 
