@@ -42,14 +42,10 @@ impl From<Unanswered> for EtcdError {
 impl Unanswered {
     fn of(door: &Door, what: &str, error: &(dyn Error + 'static)) -> Self {
         let told = at(door, &format!("{what} failed"), &chain(error));
-        let status = match error.downcast_ref::<etcd_client::Error>() {
-            Some(etcd_client::Error::GRpcStatus(status)) => Some(status),
-            _ => None,
-        };
-        match (status.is_some_and(is_denied), is_refusal(error)) {
-            (true, _) => Self::Denied(told),
-            (false, true) => Self::Refused(told),
-            (false, false) => Self::Silent(told),
+        match status_in(error) {
+            Some(status) if is_denied(status) => Self::Denied(told),
+            Some(_) | None if is_refusal(error) => Self::Refused(told),
+            Some(_) | None => Self::Silent(told),
         }
     }
 }
@@ -60,15 +56,19 @@ pub(super) fn is_denied(status: &Status) -> bool {
         || status.message().contains(NO_USER)
 }
 
+/// What etcd answered, if it did: the client's own error does not name it as its source.
+fn status_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Status> {
+    match error.downcast_ref::<etcd_client::Error>() {
+        Some(etcd_client::Error::GRpcStatus(status)) => Some(status),
+        _ => error.downcast_ref::<Status>(),
+    }
+}
+
 /// TLS tells what is wrong with a certificate as an IO error of its own kind.
 fn is_refusal(error: &(dyn Error + 'static)) -> bool {
     let io = error.downcast_ref::<io::Error>();
-    let status = match error.downcast_ref::<etcd_client::Error>() {
-        Some(etcd_client::Error::GRpcStatus(status)) => Some(status),
-        _ => error.downcast_ref::<Status>(),
-    };
     io.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
-        || status.and_then(Error::source).is_some_and(is_refusal)
+        || status_in(error).and_then(Error::source).is_some_and(is_refusal)
         || error.source().is_some_and(is_refusal)
 }
 
