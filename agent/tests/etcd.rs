@@ -26,7 +26,7 @@ fn adapter() -> EtcdClient {
 async fn status(door: &Door) -> Status {
     match adapter().probe(door).await {
         Answer::Status(status) => status,
-        Answer::Refused(_) | Answer::Silent => panic!("{door:?} is silent"),
+        Answer::Refused { .. } | Answer::Silent => panic!("{door:?} is silent"),
     }
 }
 
@@ -117,11 +117,15 @@ async fn a_member_that_asks_for_a_user_refuses_and_is_not_silent() {
     client.auth_enable().await.expect("users are asked for");
     let door = Door::Client(url);
     let answer = adapter().probe(&door).await;
-    assert!(matches!(&answer, Answer::Refused(why) if why.contains("user name")), "{answer:?}");
+    assert!(
+        matches!(&answer, Answer::Refused { why, quorum: Some(true) } if why.contains("user name")),
+        "{answer:?}"
+    );
     assert!(adapter().members(&door).await.is_err(), "we are nobody");
     cluster.members[1].kill();
     cluster.members[2].kill();
-    assert_eq!(adapter().probe(&door).await, Answer::Silent, "no quorum refuses us");
+    let answer = adapter().probe(&door).await;
+    assert!(matches!(answer, Answer::Refused { quorum: Some(false), .. }), "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,7 +226,7 @@ async fn a_quarantined_member_is_reached_through_its_socket_alone() {
     let door = Door::Socket(socket);
     let seen = in_the_end("it serves", async || match adapter().probe(&door).await {
         Answer::Status(status) if status.linearizable => Some(status),
-        Answer::Status(_) | Answer::Refused(_) | Answer::Silent => None,
+        Answer::Status(_) | Answer::Refused { .. } | Answer::Silent => None,
     })
     .await;
     let listed = adapter().members(&door).await.expect("a list");

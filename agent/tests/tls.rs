@@ -172,7 +172,7 @@ async fn serves(as_whom: &Certificates, door: &Door) -> Status {
         loop {
             match etcd(as_whom).probe(door).await {
                 Answer::Status(status) if status.linearizable => return status,
-                Answer::Status(_) | Answer::Refused(_) | Answer::Silent => {
+                Answer::Status(_) | Answer::Refused { .. } | Answer::Silent => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
@@ -183,7 +183,7 @@ async fn serves(as_whom: &Certificates, door: &Door) -> Status {
 
 /// It is there, and does not let us ask: that is not silence.
 async fn is_refused(client: &EtcdClient, door: &Door) -> bool {
-    matches!(client.probe(door).await, Answer::Refused(_))
+    matches!(client.probe(door).await, Answer::Refused { .. })
 }
 
 #[tokio::test]

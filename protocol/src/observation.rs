@@ -49,9 +49,13 @@ pub enum Process {
 pub enum Answer {
     /// `Status` came back.
     Status(Status),
-    /// It is there and does not let us ask, and why: for want of a user or of a certificate that both
-    /// believe in. Nothing is known of it, least of all that it failed.
-    Refused(String),
+    /// It is there and does not let us ask, for want of a user or of a certificate that both believe in.
+    Refused {
+        /// In its words, or in those of what stands between.
+        why: String,
+        /// Whether a quorum was heard before it refused a linearizable read; `None`: can't be told.
+        quorum: Option<bool>,
+    },
     /// Nothing came back, or an error.
     Silent,
 }

@@ -84,18 +84,19 @@ impl EtcdClient {
         in_time(door, "status", self.call, client.status()).await
     }
 
-    async fn look(&self, door: &Door) -> Result<Status, Unanswered> {
+    async fn look(&self, door: &Door) -> Result<Answer, Unanswered> {
         let mut client = self.open(door).await?;
         let answer = match self.first(door, "status", client.status()).await {
-            // who is no user is told so by a read only after a quorum was heard: else there is none
-            Err(Unanswered::Denied(error)) if !self.is_linearizable(&mut client).await => {
-                return Err(Unanswered::Silent(error));
+            Err(Unanswered::Denied(error)) => {
+                // who is no user is told so by a read only after a quorum was heard
+                let quorum = Some(self.is_linearizable(&mut client).await);
+                return Ok(Answer::Refused { why: error.0, quorum });
             }
             answer => answer?,
         };
         let mut status = seen(door, &answer).map_err(Unanswered::Silent)?;
         status.linearizable = self.is_linearizable(&mut client).await;
-        Ok(status)
+        Ok(Answer::Status(status))
     }
 
     async fn list(&self, door: &Door, client: &mut Client) -> Result<Vec<Listed>, EtcdError> {
@@ -111,8 +112,10 @@ impl EtcdClient {
 impl Etcd for EtcdClient {
     async fn probe(&self, door: &Door) -> Answer {
         match self.look(door).await {
-            Ok(status) => Answer::Status(status),
-            Err(Unanswered::Refused(error) | Unanswered::Denied(error)) => Answer::Refused(error.0),
+            Ok(answer) => answer,
+            Err(Unanswered::Refused(error) | Unanswered::Denied(error)) => {
+                Answer::Refused { why: error.0, quorum: None }
+            }
             Err(Unanswered::Silent(error)) => {
                 tracing::debug!(%error, "etcd gave no status");
                 Answer::Silent

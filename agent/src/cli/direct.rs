@@ -28,7 +28,7 @@ fn refused(error: EtcdError) -> Problem {
 pub(super) fn answered(answer: Answer, url: &str) -> Result<Status, Problem> {
     match answer {
         Answer::Status(status) => Ok(status),
-        Answer::Refused(why) => {
+        Answer::Refused { why, .. } => {
             let text = format!("this node's etcd at {url} does not let us ask");
             Err(Problem::new(Code::Failed, text).because(why).next(
                 "name a certificate of etcd's user root in ETCDCTL_CACERT, ETCDCTL_CERT, ETCDCTL_KEY",

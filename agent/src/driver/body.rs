@@ -33,7 +33,7 @@ impl Hands {
                 self.ports.etcd.probe(&self.door().await).await
             }
         };
-        if matches!(etcd, Answer::Refused(_)) {
+        if matches!(etcd, Answer::Refused { .. }) {
             // what ends while it is asked hangs up as well
             process = self.ports.service.state().await;
         }

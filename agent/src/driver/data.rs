@@ -82,7 +82,7 @@ impl Hands {
         let door = self.door().await;
         let status = match self.ports.etcd.probe(&door).await {
             Answer::Status(status) => status,
-            Answer::Refused(why) => {
+            Answer::Refused { why, .. } => {
                 return Err(unavailable(format!("etcd gives no snapshot: {why}")));
             }
             Answer::Silent => {

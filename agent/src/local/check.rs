@@ -63,7 +63,7 @@ impl Looked {
     pub fn new(name: String, client_url: String, answer: &Answer) -> Self {
         let status = match answer {
             Answer::Status(status) => Some(status),
-            Answer::Refused(_) | Answer::Silent => None,
+            Answer::Refused { .. } | Answer::Silent => None,
         };
         let alarms = status.map(|status| status.alarms.iter().map(alarm).collect());
         Self {

@@ -169,7 +169,7 @@ impl<'a> Scene<'a> {
             Answer::Status(status) if Some(status.cluster_id) == self.ctrl.cluster_id => {
                 Some(status)
             }
-            Answer::Status(_) | Answer::Refused(_) | Answer::Silent => None,
+            Answer::Status(_) | Answer::Refused { .. } | Answer::Silent => None,
         }
     }
 

@@ -50,12 +50,15 @@ impl Scene<'_> {
         }
     }
 
-    /// Why etcd does not let us ask, if so. Agents that lost their certificates, or were never told of a
-    /// user, must not take a cluster that serves its clients for one that lost its quorum.
+    /// Why nothing is known of a quorum, if etcd does not let us ask. Agents that lost their certificates, or
+    /// were never told of a user, must not take a cluster that serves its clients for one that lost its
+    /// quorum; nor one that heard no quorum for one that hides it.
     fn is_refused(&self) -> Option<&str> {
         match &self.look.etcd {
-            Answer::Refused(why) => Some(why),
-            Answer::Status(_) | Answer::Silent => None,
+            Answer::Refused { why, quorum: None | Some(true) } => Some(why),
+            Answer::Refused { quorum: Some(false), .. } | Answer::Status(_) | Answer::Silent => {
+                None
+            }
         }
     }
 

@@ -93,7 +93,10 @@ impl Machine {
         let (process, etcd) = match (&self.etcd, &self.volume.member) {
             (Some(etcd), Some(_)) if self.locked => (
                 Process::Running { quarantined: etcd.quarantined },
-                Answer::Refused("it asks for a user".to_owned()),
+                Answer::Refused {
+                    why: "it asks for a user".to_owned(),
+                    quorum: Some(etcd.leader.is_some()),
+                },
             ),
             (Some(etcd), Some(store)) => (
                 Process::Running { quarantined: etcd.quarantined },

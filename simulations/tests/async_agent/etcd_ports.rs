@@ -41,7 +41,7 @@ impl Host {
     fn check_at(&self, door: &Door, revision: u64) -> Result<Check, EtcdError> {
         match self.answer(door, Some(revision)) {
             Answer::Status(status) => status.check.ok_or_else(silent),
-            Answer::Refused(_) | Answer::Silent => Err(silent()),
+            Answer::Refused { .. } | Answer::Silent => Err(silent()),
         }
     }
 
