@@ -60,6 +60,18 @@ pub enum Answer {
     Silent,
 }
 
+impl Answer {
+    /// Why nothing is known of a quorum, if etcd does not let us ask. Who lost its certificates, or was
+    /// never told of a user, must not take a cluster that serves its clients for one that lost its
+    /// quorum; nor one that heard no quorum for one that hides it.
+    pub fn hides_a_quorum(&self) -> Option<&str> {
+        match self {
+            Self::Refused { why, quorum: None | Some(true) } => Some(why),
+            Self::Refused { quorum: Some(false), .. } | Self::Status(_) | Self::Silent => None,
+        }
+    }
+}
+
 /// etcd's `Status` and what a linearizable read said.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Status {

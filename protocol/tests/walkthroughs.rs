@@ -138,4 +138,5 @@ stories! {
     s961_saved_by_hand_sealed "961-saved-by-hand-sealed.txt",
     s97_etcd_asks_for_a_user "97-etcd-asks-for-a-user.txt",
     s971_one_agent_is_no_user "971-one-agent-is-no-user.txt",
+    s972_restored_behind_users "972-restored-behind-users.txt",
 }

@@ -62,6 +62,8 @@ pub(super) struct Known {
 
     /// When its own member last proved a living quorum, and of which cluster.
     pub(super) reached: Option<(ClusterId, Moment)>,
+    /// When its own member last did not let it ask.
+    pub(super) refused: Option<Moment>,
     /// `ran` as this very process put it on record, until the member is started for the first time.
     pub(super) unstarted: Option<Ran>,
 
@@ -315,6 +317,9 @@ impl Known {
             } else {
                 self.revision = (inc, status.revision);
             }
+        }
+        if matches!(look.etcd, Answer::Refused { .. }) {
+            self.refused = Some(asked);
         }
         self.look = Some((asked, look));
     }

@@ -306,9 +306,19 @@ impl Scene<'_> {
     }
 
     /// An incarnation that served nobody and can't be verified is fenced and restored anew, without
-    /// loss (protocol.md 1.8: "retry, then FENCING on inc k+1").
+    /// loss (protocol.md 1.8: "retry, then FENCING on inc k+1"). Not where etcd does not let the leader
+    /// ask: the users came with the snapshot, and the next incarnation would have the same.
     fn start_over(&self, trouble: &str) -> Option<Step> {
-        if self.in_phase() < self.timers().restore.times(2) || self.ctrl.paused.is_some() {
+        if let Some(refused) = self.refusal() {
+            return Some(refused);
+        }
+        let asks = self
+            .core
+            .known
+            .refused
+            .map_or_else(|| self.in_phase(), |refused| self.now.since(refused));
+        let tried = self.in_phase().min(asks);
+        if tried < self.timers().restore.times(2) || self.ctrl.paused.is_some() {
             return None;
         }
         let text = alloc::format!("opens attempt {}: {trouble}", self.ctrl.attempt + 1);

@@ -4,7 +4,7 @@ use super::{Scene, Step};
 use crate::{
     explanation::Code,
     limits::REVISION_MAX,
-    observation::{Answer, LogState, Process},
+    observation::{LogState, Process},
     vote::{Health, Vote},
 };
 use alloc::format;
@@ -43,29 +43,17 @@ impl Scene<'_> {
         let runs_this_inc = self.i_ran() && self.data_inc() == Some(self.ctrl.inc);
         match self.look.process {
             Process::Unknown => Health::Unknown,
-            Process::Running { .. } if self.is_refused().is_some() => Health::Unknown,
+            Process::Running { .. } if self.look.etcd.hides_a_quorum().is_some() => Health::Unknown,
             Process::Running { .. } if runs_this_inc => Health::NoQuorum,
             Process::Running { .. } => Health::Unknown,
             Process::Stopped => self.health_of_a_stopped_member(),
         }
     }
 
-    /// Why nothing is known of a quorum, if etcd does not let us ask. Agents that lost their certificates, or
-    /// were never told of a user, must not take a cluster that serves its clients for one that lost its
-    /// quorum; nor one that heard no quorum for one that hides it.
-    fn is_refused(&self) -> Option<&str> {
-        match &self.look.etcd {
-            Answer::Refused { why, quorum: None | Some(true) } => Some(why),
-            Answer::Refused { quorum: Some(false), .. } | Answer::Status(_) | Answer::Silent => {
-                None
-            }
-        }
-    }
-
     /// What an operator must mend before this agent can tell anything of its member.
     pub(super) fn refusal(&self) -> Option<Step> {
         let runs = matches!(self.look.process, Process::Running { .. });
-        let why = self.is_refused().filter(|_| runs)?;
+        let why = self.look.etcd.hides_a_quorum().filter(|_| runs)?;
         Step::wait(
             Code::EtcdRefuses,
             format!(
