@@ -22,6 +22,7 @@ pub(super) fn certificates(
     seats: &[Seat],
     mine: &Seat,
 ) -> Result<Option<Certificates>, Problem> {
+    same_scheme(env, mine)?;
     let is_secure = |seat: &&Seat| seat.client_url.starts_with("https://");
     let secure = seats.iter().filter(is_secure).count();
     if secure == 0 {
@@ -50,6 +51,20 @@ pub(super) fn certificates(
         }
     };
     Ok(Some(Certificates { ca, own, host: host(&mine.client_url).to_owned() }))
+}
+
+/// A member that is asked without TLS where it listens by TLS only, or the other way about, is silent
+/// for ever: it would be taken for one without a quorum, and fenced.
+fn same_scheme(env: &Environment, mine: &Seat) -> Result<(), Problem> {
+    let key = "ETCD_LISTEN_CLIENT_URLS";
+    let Some(listens) = env.get(key) else { return Ok(()) };
+    let (scheme, _) = mine.client_url.split_once("://").unwrap_or((&mine.client_url, ""));
+    let is_same = |url: &str| url.trim().split_once("://").is_some_and(|(own, _)| own == scheme);
+    if listens.split(',').any(is_same) {
+        return Ok(());
+    }
+    let wanted = format!("{scheme}://..., as clients reach {} at {}", mine.name, mine.client_url);
+    Err(wrong(key, listens, &wanted))
 }
 
 /// An absolute path, under either name; the newer one goes before.
@@ -116,6 +131,12 @@ mod tests {
         refused(&["https"], &[ca, ("ETCDCTL_CERT", "/c")], "ETCDCTL_KEY");
         refused(&["https"], &[ca, ("ETCDCTL_KEY", "/k")], "ETCDCTL_CERT");
         refused(&["https"], &[("ETCDCTL_CACERT", "ca.pem")], "ETCDCTL_CACERT");
+        let listens = |urls| ("ETCD_LISTEN_CLIENT_URLS", urls);
+        refused(&["http"], &[listens("https://0.0.0.0:2379")], "ETCD_LISTEN_CLIENT_URLS");
+        refused(&["https"], &[ca, listens("http://0.0.0.0:2379")], "ETCD_LISTEN_CLIENT_URLS");
+        let both = "http://127.0.0.1:2379, https://10.0.0.1:2379";
+        assert!(settled(&["https"], &[ca, listens(both)]).is_ok());
+        assert!(settled(&["http"], &[listens(both)]).is_ok());
         refused(&["https"], &[("ETCDCTL_CA_FILE", "ca.pem")], "ETCDCTL_CA_FILE");
     }
 
