@@ -191,7 +191,7 @@ pub fn check_text(check: &Check) -> String {
         [
             member.name.clone(),
             member.client_url.clone(),
-            yes(member.answers).into(),
+            if member.refused.is_some() { "refuses".into() } else { yes(member.answers).into() },
             yes(member.linearizable).into(),
             or_dash(member.leads.map(yes)),
             or_dash(member.revision),

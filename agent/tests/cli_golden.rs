@@ -147,7 +147,12 @@ fn a_check_shows_each_member() {
             check: None,
         })
     };
-    let rows = [answer(true, vec![Alarm::NoSpace]), answer(false, Vec::new()), Answer::Silent];
+    let refused = Answer::Refused { why: "user name is empty".into(), quorum: None };
+    let hidden =
+        Check::new(vec![Looked::new("etcd0".into(), "https://10.0.0.1:2379".into(), &refused)]);
+    assert_eq!(hidden.verdict, "not-allowed");
+    let rows =
+        [answer(true, vec![Alarm::NoSpace]), answer(false, Vec::new()), Answer::Silent, refused];
     let rows = rows.iter().enumerate().map(|(slot, answer)| {
         Looked::new(format!("etcd{slot}"), format!("https://10.0.0.{slot}:2379"), answer)
     });

@@ -28,17 +28,24 @@ fn refused(error: EtcdError) -> Problem {
 pub(super) fn answered(answer: Answer, url: &str) -> Result<Status, Problem> {
     match answer {
         Answer::Status(status) => Ok(status),
-        Answer::Refused { why, .. } => {
-            let text = format!("this node's etcd at {url} does not let us ask");
-            Err(Problem::new(Code::Failed, text).because(why).next(
-                "name a certificate of etcd's user root in ETCDCTL_CACERT, ETCDCTL_CERT, ETCDCTL_KEY",
-            ))
-        }
+        Answer::Refused { why, .. } => Err(not_allowed(url, &why)),
         Answer::Silent => {
             let text = format!("this node's etcd does not answer at {url}");
             Err(Problem::new(Code::Failed, text).next("requorum status"))
         }
     }
+}
+
+fn not_allowed(url: &str, why: &str) -> Problem {
+    Problem::new(Code::Failed, format!("etcd at {url} does not let us ask"))
+        .because(why)
+        .next("name a certificate of etcd's user root in ETCDCTL_CACERT, ETCDCTL_CERT, ETCDCTL_KEY")
+}
+
+/// Where no linearizable read came back: a member that hides a quorum from us may serve others.
+fn hidden(check: &Check) -> Option<Problem> {
+    let member = check.members.iter().find(|member| member.refused.is_some())?;
+    Some(not_allowed(&member.client_url, member.refused.as_deref()?))
 }
 
 /// One look at every seat at once: the slowest one bounds it, not their sum.
@@ -63,7 +70,8 @@ pub(super) async fn check(context: &Context<'_>) -> Result<(), Problem> {
     let healthy = check.members.iter().filter(|member| member.linearizable).count();
     let sentence = format!("{healthy} of {all} members serve linearizable reads");
     match healthy {
-        0 => Err(Problem::new(Code::QuorumLost, sentence).next("requorum explain")),
+        0 => Err(hidden(&check)
+            .unwrap_or_else(|| Problem::new(Code::QuorumLost, sentence).next("requorum explain"))),
         some if some < all || check.has_alarm() => {
             let cause = if some < all { "a member does not" } else { "a member reports an alarm" };
             Err(Problem::new(Code::Degraded, sentence).because(cause).next("requorum status"))
@@ -73,12 +81,15 @@ pub(super) async fn check(context: &Context<'_>) -> Result<(), Problem> {
 }
 
 pub(super) async fn cluster_is_healthy(context: &Context<'_>) -> Result<(), Problem> {
-    if look(context).await?.members.iter().any(|member| member.linearizable) {
+    let check = look(context).await?;
+    if check.members.iter().any(|member| member.linearizable) {
         render::say("a quorum lives", context.output);
         return Ok(());
     }
-    Err(Problem::new(Code::QuorumLost, "no linearizable read succeeds through any member")
-        .next("requorum explain"))
+    Err(hidden(&check).unwrap_or_else(|| {
+        Problem::new(Code::QuorumLost, "no linearizable read succeeds through any member")
+            .next("requorum explain")
+    }))
 }
 
 pub(super) async fn member_is_leader(context: &Context<'_>) -> Result<(), Problem> {

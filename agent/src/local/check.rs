@@ -9,7 +9,8 @@ pub struct Check {
     /// Always `requorum.check/1`.
     pub schema: &'static str,
     /// `healthy`, `degraded`, or `no-quorum-proven`: no linearizable read came back through any
-    /// member, which one look can't tell from a network that is cut.
+    /// member, which one look can't tell from a network that is cut; `not-allowed`: none came back,
+    /// and a member that may serve others does not let us ask.
     pub verdict: &'static str,
     /// Every seat.
     pub members: Vec<Looked>,
@@ -24,6 +25,8 @@ pub struct Looked {
     pub client_url: String,
     /// It answered within the deadline; `false` proves nothing.
     pub answers: bool,
+    /// Why it does not let us ask; null: it does, or is silent.
+    pub refused: Option<String>,
     /// A linearizable read came back through it: a quorum lives.
     pub linearizable: bool,
     /// It leads etcd; null: no answer.
@@ -43,7 +46,8 @@ impl Check {
     pub fn new(members: Vec<Looked>) -> Self {
         let sound = |member: &Looked| member.linearizable && member.alarms.is_empty();
         let verdict = if !members.iter().any(|member| member.linearizable) {
-            "no-quorum-proven"
+            let hidden = members.iter().any(|member| member.refused.is_some());
+            if hidden { "not-allowed" } else { "no-quorum-proven" }
         } else if members.iter().all(sound) {
             "healthy"
         } else {
@@ -70,6 +74,7 @@ impl Looked {
             name,
             client_url,
             answers: status.is_some(),
+            refused: answer.hides_a_quorum().map(ToOwned::to_owned),
             linearizable: status.is_some_and(|status| status.linearizable),
             leads: status.map(|status| status.leader == Some(status.member_id)),
             learner: status.map(|status| status.learner),
