@@ -11,6 +11,7 @@
 
 use crate::{
     cluster::Instance,
+    effect::Start,
     mutant::{self, Mutant},
     observation::{Data, LogState, Memory, Ran},
     registry::{Ctrl, Phase},
@@ -49,8 +50,8 @@ pub struct May {
     pub quarantined: bool,
 }
 
-/// The gate of service managers, which can't start etcd in quarantine: says "start" only where
-/// it may serve clients at once and nothing has to be written before.
+/// The gate of service managers where nobody asked the agent: says "start" only where etcd may serve
+/// clients at once and nothing has to be written before.
 pub fn gate(me: &Instance, data: &Data, memory: &Memory, table: &Table) -> Gate {
     if is_untouched(data, memory) && *table == Table::NotFounded {
         return Gate::Start("Requorum has not adopted this etcd yet".into());
@@ -60,9 +61,46 @@ pub fn gate(me: &Instance, data: &Data, memory: &Memory, table: &Table) -> Gate 
         Ok(May { inc, quarantined: true }) => {
             Gate::Pending(format!("incarnation {inc} is not open to clients yet"))
         }
+        Ok(_) if matches!(table, Table::Read(ctrl) if ctrl.request.is_some()) => Gate::Pending(
+            "a restore was asked for: the agents start etcd once it is done or `requorum abort` called it off"
+                .into(),
+        ),
         Ok(May { inc, quarantined: false }) => Gate::Start(format!(
             "this machine runs incarnation {inc}; no promise stands against it"
         )),
+    }
+}
+
+/// The gate where this machine's own agent starts etcd: its core has decided, perhaps on a quarantine or on
+/// an empty data dir, so only what may have changed since counts. A promise made since, another volume, a
+/// swap that is under way, a permit that outlived its agent.
+pub fn permitted(me: &Instance, data: &Data, memory: &Memory, start: &Start) -> Gate {
+    let member_id = start.member.member_id;
+    let mine = memory.ran.as_ref().filter(|ran| &ran.instance == me && ran.member_id == member_id);
+    let Some(ran) = mine else {
+        let text = format!("no durable record says that this machine runs member {member_id}");
+        return Gate::Pending(text);
+    };
+    if let Some(promise) = promise_against(ran.inc, memory) {
+        return Gate::Fenced(promise);
+    }
+    if let Some(plan) = &data.swap {
+        return Gate::Pending(format!("the swap to plan {plan} was begun and not finished"));
+    }
+    match &data.log {
+        LogState::Present { cluster_id, member_id } if start.member.is(*cluster_id, *member_id) => {
+            Gate::Start(format!("the agent starts its member of incarnation {}", ran.inc))
+        }
+        LogState::Missing if start.join.is_some() => {
+            Gate::Start(format!("the agent begins a member of incarnation {}", ran.inc))
+        }
+        LogState::Present { member_id, .. } => {
+            Gate::Pending(format!("the data dir holds member {member_id}, not the agent's"))
+        }
+        LogState::Missing => Gate::Pending("the data dir is empty".into()),
+        LogState::Unreadable(why) => {
+            Gate::Pending(format!("the member's log can't be read: {why}"))
+        }
     }
 }
 
@@ -73,7 +111,7 @@ pub fn gate(me: &Instance, data: &Data, memory: &Memory, table: &Table) -> Gate 
 pub fn may_start(me: &Instance, data: &Data, memory: &Memory, table: &Table) -> Result<May, Gate> {
     let inc = own_record(me, data, memory)?;
     let against = match table {
-        Table::Read(ctrl) => decided_against(inc, ctrl),
+        Table::Read(ctrl) => decided_against(inc, data, memory, ctrl),
         Table::Unread | Table::NotFounded => None,
     };
     match against {
@@ -142,12 +180,17 @@ fn promise_against(inc: u64, memory: &Memory) -> Option<String> {
 }
 
 /// What the decision head says against starting data of `inc`.
-fn decided_against(inc: u64, ctrl: &Ctrl) -> Option<String> {
+fn decided_against(inc: u64, data: &Data, memory: &Memory, ctrl: &Ctrl) -> Option<String> {
     if ctrl.inc > inc {
         return Some(format!("incarnation {} was committed; this data is of {inc}", ctrl.inc));
     }
-    (ctrl.phase == Phase::Fencing)
-        .then(|| format!("attempt {} is collecting promises not to run {inc}", ctrl.attempt))
+    if ctrl.phase == Phase::Fencing {
+        return Some(format!("attempt {} is collecting promises not to run {inc}", ctrl.attempt));
+    }
+    let held = data.log.owner().map(|(_, member_id)| member_id);
+    let refilled =
+        ctrl.op.as_ref().is_some_and(|op| Some(op.slot) == memory.slot && op.added != held);
+    refilled.then(|| "its seat is being refilled with a new member".into())
 }
 
 /// Boot rule 2: the root disk's own copy of `ran` names this machine and this very data.
@@ -162,8 +205,10 @@ fn covers(ran: &Ran, me: &Instance, inc: u64, data: &Data) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        cluster::{ClusterId, MemberId},
+        cluster::{ClusterId, MemberId, Slot},
+        effect::{Expected, Join},
         observation::{Belongs, InAttempt},
+        registry::{Operation, Request, Stage},
     };
     use alloc::vec::Vec;
 
@@ -224,6 +269,31 @@ mod tests {
         let (data, memory) = sound();
         let other = LogState::Present { cluster_id: ClusterId(1), member_id: MemberId(9) };
         let unread = |data: Data| (data, memory.clone(), Table::Unread);
+        let seated = Memory { slot: Some(Slot(1)), ..memory.clone() };
+        let refilling = |added| {
+            let Table::Read(ctrl) = idle(3, Phase::Idle) else { unreachable!("it was read") };
+            let op = Operation {
+                slot: Slot(1),
+                removed: None,
+                added,
+                stage: Stage::Added,
+                elsewhere: false,
+                because: String::new(),
+            };
+            Table::Read(Ctrl { op: Some(op), ..ctrl })
+        };
+        let Table::Read(ctrl) = idle(3, Phase::Idle) else { unreachable!("it was read") };
+        let request = Request {
+            rollback: true,
+            source: None,
+            scope: Vec::new(),
+            by: "a".into(),
+            because: "a drill".into(),
+            attempt: None,
+        };
+        let asked = Table::Read(Ctrl { request: Some(request), ..ctrl });
+        let learner = gate(&me(), &data, &seated, &refilling(Some(MemberId(2))));
+        assert!(matches!(learner, Gate::Start(_)), "it is the new member: {learner:?}");
         let doubts = [
             unread(Data { log: LogState::Missing, ..data.clone() }),
             unread(Data { log: LogState::Unreadable("cut".into()), ..data.clone() }),
@@ -235,7 +305,9 @@ mod tests {
             (data.clone(), Memory { opened: 2, ..memory.clone() }, Table::Unread),
             (data.clone(), memory.clone(), idle(4, Phase::Restoring)),
             (data.clone(), memory.clone(), idle(3, Phase::Fencing)),
-            (Data { belongs: None, ..data }, Memory::default(), Table::Unread),
+            (Data { belongs: None, ..data.clone() }, Memory::default(), Table::Unread),
+            (data.clone(), seated.clone(), refilling(Some(MemberId(9)))),
+            (data, memory.clone(), asked),
         ];
         for (data, memory, table) in doubts {
             let gate = gate(&me(), &data, &memory, &table);
@@ -243,6 +315,48 @@ mod tests {
         }
         let (data, memory) = sound();
         let clone = gate(&Instance("i-2".into()), &data, &memory, &Table::Unread);
+        assert!(matches!(clone, Gate::Pending(_)), "a copied disk is another machine");
+    }
+
+    #[test]
+    fn a_permit_starts_what_the_agent_meant_and_nothing_else() {
+        let (data, memory) = sound();
+        let member = Expected { member_id: MemberId(2), cluster_id: Some(ClusterId(1)) };
+        let with_data = Start { quarantined: true, member, join: None };
+        let join =
+            Join { initial_cluster: "a=http://a:1".into(), token: "t".into(), existing: false };
+        let empty = Start { join: Some(join), ..with_data.clone() };
+        let unopened = Memory { opened: 2, ..memory.clone() };
+        let missing = Data { log: LogState::Missing, ..data.clone() };
+        let other = LogState::Present { cluster_id: ClusterId(1), member_id: MemberId(9) };
+        let says =
+            |data: &Data, memory: &Memory, start: &Start| permitted(&me(), data, memory, start);
+        for (data, memory, start) in [
+            (&data, &memory, &with_data),
+            (&data, &unopened, &with_data),
+            (&missing, &memory, &empty),
+        ] {
+            assert!(matches!(says(data, memory, start), Gate::Start(_)), "{data:?} {start:?}");
+        }
+        let refused = [
+            (missing, memory.clone(), with_data.clone()),
+            (Data { log: other, ..data.clone() }, memory.clone(), with_data.clone()),
+            (Data { swap: Some("abc".into()), ..data.clone() }, memory.clone(), with_data.clone()),
+            (
+                Data { log: LogState::Unreadable("cut".into()), ..data.clone() },
+                memory.clone(),
+                empty,
+            ),
+            (data.clone(), Memory { ran: None, ..memory.clone() }, with_data.clone()),
+        ];
+        for (data, memory, start) in refused {
+            assert!(matches!(says(&data, &memory, &start), Gate::Pending(_)), "{data:?} {start:?}");
+        }
+        let marked = Memory { marker: Some(InAttempt { inc: 3, attempt: 9 }), ..memory.clone() };
+        for memory in [marked, Memory { retired: 3, ..memory.clone() }] {
+            assert!(matches!(says(&data, &memory, &with_data), Gate::Fenced(_)), "{memory:?}");
+        }
+        let clone = permitted(&Instance("i-2".into()), &data, &memory, &with_data);
         assert!(matches!(clone, Gate::Pending(_)), "a copied disk is another machine");
     }
 

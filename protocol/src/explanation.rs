@@ -114,6 +114,8 @@ pub enum Code {
     Healing,
     /// A plain restart.
     Restarting,
+    /// An operator stopped this machine's etcd.
+    StoppedByOperator,
     /// A step failed and will be tried again.
     Retrying,
     /// This machine can't do its part.
@@ -142,6 +144,7 @@ impl Code {
                 | Self::SeatTaken
                 | Self::SeatsDiffer
                 | Self::StoreUnreachable
+                | Self::StoppedByOperator
                 | Self::StoresUnproven
         )
     }
@@ -194,6 +197,7 @@ impl Code {
             Self::ReplaceWaits => "REPLACE_WAITS",
             Self::Healing => "HEALING",
             Self::Restarting => "RESTARTING",
+            Self::StoppedByOperator => "STOPPED_BY_OPERATOR",
             Self::Retrying => "RETRYING",
             Self::Unable => "UNABLE",
             Self::Requested => "REQUESTED",

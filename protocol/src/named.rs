@@ -79,6 +79,7 @@ names!(Health {
     Healthy = "healthy",
     NoQuorum = "no-quorum",
     Stopped = "stopped",
+    StoppedByOperator = "stopped-by-operator",
     DataLost = "data-lost",
     NeverRan = "never-ran",
     Unmounted = "unmounted",

@@ -40,8 +40,17 @@ pub enum Process {
     },
     /// Proven stopped: no process, lock free, peer port closed.
     Stopped,
-    /// Neither could be shown.
+    /// Proven stopped, and by an operator in this boot, who has not started it since.
+    StoppedByOperator,
+    /// None of these could be shown.
     Unknown,
+}
+
+impl Process {
+    /// It was proven stopped, by whomever.
+    pub const fn is_stopped(self) -> bool {
+        matches!(self, Self::Stopped | Self::StoppedByOperator)
+    }
 }
 
 /// What etcd answered within the probe's deadline.

@@ -45,6 +45,8 @@ pub enum Health {
     NoQuorum,
     /// It is stopped, its data is there.
     Stopped,
+    /// An operator stopped it, its data is there.
+    StoppedByOperator,
     /// Its data is gone, on the file system it ran on.
     DataLost,
     /// This seat never ran this incarnation.
@@ -56,7 +58,8 @@ pub enum Health {
 }
 
 impl Health {
-    /// Whether this vote counts towards "a quorum is lost" (protocol.md 1.1, Suspect).
+    /// Whether this vote counts towards "a quorum is lost" (protocol.md 1.1, Suspect). A member that its
+    /// operator stopped has not failed, and comes back when its operator says so.
     pub const fn is_failure(self) -> bool {
         matches!(self, Self::NoQuorum | Self::Stopped | Self::DataLost | Self::NeverRan)
     }

@@ -139,4 +139,8 @@ stories! {
     s97_etcd_asks_for_a_user "97-etcd-asks-for-a-user.txt",
     s971_one_agent_is_no_user "971-one-agent-is-no-user.txt",
     s972_restored_behind_users "972-restored-behind-users.txt",
+    s98_an_operator_stops_all "98-an-operator-stops-all.txt",
+    s981_an_operator_stops_all_and_restores "981-an-operator-stops-all-and-restores.txt",
+    s982_an_operator_stops_one_and_replaces_it "982-an-operator-stops-one-and-replaces-it.txt",
+    s983_stopped_by_an_operator_and_a_power_cut "983-stopped-by-an-operator-and-a-power-cut.txt",
 }

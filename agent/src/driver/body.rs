@@ -28,7 +28,7 @@ impl Hands {
     pub(super) async fn look(&self, check_at: Option<u64>) -> Done {
         let mut process = self.ports.service.state().await;
         let mut etcd = match process {
-            Process::Stopped => Answer::Silent,
+            Process::Stopped | Process::StoppedByOperator => Answer::Silent,
             Process::Running { .. } | Process::Unknown => {
                 self.ports.etcd.probe(&self.door().await).await
             }

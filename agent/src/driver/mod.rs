@@ -145,9 +145,10 @@ impl Hands {
     pub(crate) async fn door(&self) -> Door {
         match self.ports.service.state().await {
             Process::Running { quarantined: true } => Door::Socket(self.site.socket.clone()),
-            Process::Running { quarantined: false } | Process::Stopped | Process::Unknown => {
-                Door::Client(self.site.client_url.clone())
-            }
+            Process::Running { quarantined: false }
+            | Process::Stopped
+            | Process::StoppedByOperator
+            | Process::Unknown => Door::Client(self.site.client_url.clone()),
         }
     }
 }

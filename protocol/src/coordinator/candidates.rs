@@ -130,6 +130,7 @@ impl Scene<'_> {
             Health::Healthy
             | Health::NoQuorum
             | Health::Stopped
+            | Health::StoppedByOperator
             | Health::Unmounted
             | Health::Unknown => false,
         })

@@ -48,7 +48,7 @@ impl Scene<'_> {
                 Code::Blind,
                 "it can't be shown whether etcd runs; it is not started twice",
             ),
-            Process::Stopped
+            Process::Stopped | Process::StoppedByOperator
                 if self.data().log == LogState::Missing && self.beginning(ran).is_none() =>
             {
                 // an empty member under a known id would forget what it voted for: it is replaced,
@@ -62,13 +62,20 @@ impl Scene<'_> {
                 };
                 Step::wait(Code::DataLost, text)
             }
-            Process::Stopped if self.holds_another_than(ran.member_id) => {
+            Process::Stopped | Process::StoppedByOperator
+                if self.holds_another_than(ran.member_id) =>
+            {
                 // members were changed by hand; a fence of this seat would stand for the one on record
                 let text = "the data dir holds another member than the one on record: start it by \
                             hand if it was put here by hand, and say `requorum replace` of this node";
                 Step::wait(Code::Foreign, text)
             }
-            Process::Stopped => self.start(ran),
+            Process::StoppedByOperator if self.is_kept_down() => Step::wait(
+                Code::StoppedByOperator,
+                "an operator stopped etcd here: it is no failure, and only an operator starts it again, \
+                 or `requorum restore --rollback` said on any node",
+            ),
+            Process::Stopped | Process::StoppedByOperator => self.start(ran),
             Process::Running { quarantined: true } if self.may_open() => self.open(),
             Process::Running { .. } => self.disarm(),
         }

@@ -185,7 +185,13 @@ impl<'a> Scene<'a> {
 
     /// etcd was proven stopped in the latest look.
     pub(super) fn is_stopped(&self) -> bool {
-        self.look.process == Process::Stopped
+        self.look.process.is_stopped()
+    }
+
+    /// An operator stopped this machine's member after it had served clients in the present incarnation.
+    /// What was restored since is the agents' to start: nobody but them knows when.
+    pub(super) fn is_kept_down(&self) -> bool {
+        self.look.process == Process::StoppedByOperator && self.look.memory.opened >= self.ctrl.inc
     }
 
     /// "When data is lost" (protocol.md 1.4): on the file system it ran on, which can be written,

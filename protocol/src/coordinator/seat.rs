@@ -9,7 +9,7 @@ use crate::{
     effect::{Effect, Lane},
     explanation::Code,
     mutant::{self, Mutant},
-    observation::{InAttempt, Process},
+    observation::InAttempt,
     registry::{Owner, Phase},
 };
 
@@ -59,7 +59,7 @@ impl Scene<'_> {
                 "writes a promise again that the disk lost",
             );
         }
-        let runs = self.look.process != Process::Stopped;
+        let runs = !self.is_stopped();
         let inc = self.data_inc().or_else(|| self.ran_inc());
         // these two would be hidden by what follows
         let stops = !mutant::is(Mutant::MarkedWhileRunning) && !mutant::is(Mutant::NoSecondLook);

@@ -46,7 +46,7 @@ impl Scene<'_> {
             Process::Running { .. } if self.look.etcd.hides_a_quorum().is_some() => Health::Unknown,
             Process::Running { .. } if runs_this_inc => Health::NoQuorum,
             Process::Running { .. } => Health::Unknown,
-            Process::Stopped => self.health_of_a_stopped_member(),
+            Process::Stopped | Process::StoppedByOperator => self.health_of_a_stopped_member(),
         }
     }
 
@@ -74,7 +74,9 @@ impl Scene<'_> {
             };
         }
         match &self.data().log {
-            LogState::Present { .. } if self.data_inc() == Some(self.ctrl.inc) => Health::Stopped,
+            LogState::Present { .. } if self.data_inc() == Some(self.ctrl.inc) => {
+                if self.is_kept_down() { Health::StoppedByOperator } else { Health::Stopped }
+            }
             LogState::Present { .. } | LogState::Unreadable(_) => Health::Unknown,
             LogState::Missing if self.data_is_lost() => Health::DataLost,
             LogState::Missing if self.never_started() => Health::Stopped,

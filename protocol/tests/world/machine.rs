@@ -47,6 +47,8 @@ pub(crate) struct Machine {
     pub(crate) mute: bool,
     /// Its etcd does not let the agent ask.
     pub(crate) locked: bool,
+    /// An operator stopped its etcd and has not started it since.
+    pub(crate) kept_down: bool,
 }
 
 impl Machine {
@@ -63,6 +65,7 @@ impl Machine {
             broken: false,
             mute: false,
             locked: false,
+            kept_down: false,
         }
     }
 
@@ -103,6 +106,7 @@ impl Machine {
                 super::etcd::answer(store, etcd.leader, check_at),
             ),
             (Some(_), None) => unreachable!("a wiped member's process is ended with it"),
+            (None, _) if self.kept_down => (Process::StoppedByOperator, Answer::Silent),
             (None, _) => (Process::Stopped, Answer::Silent),
         };
         let data = Data {
@@ -141,6 +145,7 @@ impl Machine {
             assert_eq!(store.id, ran.member_id, "`ran` names the member that starts");
             self.volume.member = Some(store);
         }
+        self.kept_down = false;
         self.etcd = Some(Service { quarantined: start.quarantined, leader: None });
     }
 }

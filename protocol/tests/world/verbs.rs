@@ -16,6 +16,8 @@ use protocol::{
 
 const DISTURBANCES: &[&str] = &[
     "kill-etcd",
+    "operator-stops",
+    "operator-starts",
     "break-etcd",
     "mend-etcd",
     "lock",
@@ -106,8 +108,14 @@ impl World {
         }
         for name in rest.iter().map(|name| self.leader_or(name)).collect::<Vec<_>>() {
             let machine = self.machine(&name);
-            if matches!(verb, "kill-etcd" | "break-etcd" | "spoil" | "wipe" | "power-off") {
+            if matches!(
+                verb,
+                "kill-etcd" | "operator-stops" | "break-etcd" | "spoil" | "wipe" | "power-off"
+            ) {
                 self.machines[machine].etcd = None;
+            }
+            if matches!(verb, "operator-stops" | "operator-starts" | "power-off") {
+                self.machines[machine].kept_down = verb == "operator-stops"; // a boot forgets it
             }
             self.machines[machine].volume.spoiled |= verb == "spoil";
             match verb {

@@ -83,10 +83,11 @@ impl World {
 }
 
 /// In the order of their numbers.
-const HEALTHS: [Health; 7] = [
+const HEALTHS: [Health; 8] = [
     Health::Healthy,
     Health::NoQuorum,
     Health::Stopped,
+    Health::StoppedByOperator,
     Health::DataLost,
     Health::NeverRan,
     Health::Unmounted,

@@ -100,6 +100,7 @@ impl Sim {
             Health::Healthy,
             Health::NoQuorum,
             Health::Stopped,
+            Health::StoppedByOperator,
             Health::DataLost,
             Health::NeverRan,
             Health::Unmounted,
