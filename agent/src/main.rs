@@ -2,7 +2,7 @@
 
 use agent::{
     adapters::{
-        aws::{self, Clients},
+        aws::{self, Clients, NoClients},
         boot_clock::BootClock,
         disk::Disk,
         dynamodb::DynamoTable,
@@ -25,7 +25,7 @@ use agent::{
 };
 use async_trait::async_trait;
 use protocol::limits::Timers;
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -104,10 +104,17 @@ struct RealDoors {
 #[async_trait]
 impl Doors for RealDoors {
     async fn ports(&self, settings: &Settings) -> Result<Ports, Problem> {
+        let ca_bundle = std::env::var_os("AWS_CA_BUNDLE").map(PathBuf::from);
         let Clients { s3, dynamodb } =
-            aws::clients(&aws::Settings::default()).await.map_err(|error| {
-                Problem::new(Code::Usage, error.to_string()).next("export AWS_REGION=...")
-            })?;
+            aws::clients(&aws::Settings { ca_bundle, ..aws::Settings::default() }).await.map_err(
+                |error| {
+                    let next = match error {
+                        NoClients::NoRegion => "export AWS_REGION=...",
+                        NoClients::BadBundle(_) => "export AWS_CA_BUNDLE=FILE, or unset it",
+                    };
+                    Problem::new(Code::Usage, error.to_string()).next(next)
+                },
+            )?;
         let store = S3Store::new(s3, &settings.bucket).encrypting(settings.encryption.clone());
         Ok(Ports {
             clock: Arc::new(BootClock),

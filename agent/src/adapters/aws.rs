@@ -9,6 +9,7 @@
 //! in the clear. Every call is bounded, because a store that hangs must turn into "could not
 //! look" while there is still time to do something else.
 
+use super::aws_trust::{self, BadBundle};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -17,7 +18,7 @@ use aws_types::{
     sdk_config::{SharedHttpClient, SharedTimeSource},
     service_config::ServiceConfigKey,
 };
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// Longest time a small call may take, its retries included.
 pub const OPERATION: Duration = Duration::from_secs(10);
@@ -44,6 +45,8 @@ pub struct Settings {
     pub s3_endpoint: Option<String>,
     /// Where DynamoDB is.
     pub dynamodb_endpoint: Option<String>,
+    /// `AWS_CA_BUNDLE`: whose certificates endpoints may show, instead of the machine's own.
+    pub ca_bundle: Option<PathBuf>,
     /// Access key and secret key.
     pub credentials: Option<(String, String)>,
     /// What requests travel by and are dated with, if not the network and the system's clock.
@@ -68,16 +71,22 @@ pub struct Clients {
     pub dynamodb: aws_sdk_dynamodb::Client,
 }
 
-/// The environment names no region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no AWS region is configured: set AWS_REGION (any name will do for a store with an endpoint of its own)"
-)]
-pub struct NoRegion;
+/// What the environment lacks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoClients {
+    /// It names no region.
+    #[error(
+        "no AWS region is configured: set AWS_REGION (any name will do for a store with an endpoint of its own)"
+    )]
+    NoRegion,
+    /// It names certificates that are of no use.
+    #[error(transparent)]
+    BadBundle(#[from] BadBundle),
+}
 
 /// Sets both clients up. Reads the environment and, for the region, may ask the instance
 /// metadata service; credentials are looked up by the first call, not here.
-pub async fn clients(settings: &Settings) -> Result<Clients, NoRegion> {
+pub async fn clients(settings: &Settings) -> Result<Clients, NoClients> {
     let mut loader =
         aws_config::defaults(BehaviorVersion::latest()).timeout_config(small()).retry_config(
             RetryConfig::standard()
@@ -92,6 +101,7 @@ pub async fn clients(settings: &Settings) -> Result<Clients, NoRegion> {
         None => loader.http_client(
             aws_smithy_http_client::Builder::new()
                 .tls_provider(Provider::Rustls(CryptoMode::Ring))
+                .tls_context(aws_trust::trusted(settings.ca_bundle.as_deref())?)
                 .build_https(),
         ),
     };
@@ -104,7 +114,7 @@ pub async fn clients(settings: &Settings) -> Result<Clients, NoRegion> {
     }
     let sdk = loader.load().await;
     if sdk.region().is_none() {
-        return Err(NoRegion);
+        return Err(NoClients::NoRegion);
     }
     Ok(Clients { s3: s3(&sdk, settings), dynamodb: dynamodb(&sdk, settings) })
 }

@@ -1,6 +1,7 @@
 //! **adapters** — the only files that name AWS, etcd or a path. Each implements one port.
 
 pub mod boot_clock;
+pub mod aws_trust;
 pub mod aws;
 pub mod aws_errors;
 mod retrying;

@@ -74,6 +74,7 @@ impl Host {
             dynamodb_endpoint: Some("http://table".to_owned()),
             credentials: Some(("drill".to_owned(), "drill-secret".to_owned())),
             transport: Some(transport),
+            ..aws::Settings::default()
         };
         let clients = aws::clients(&settings).await?;
         let (life, instance) = {

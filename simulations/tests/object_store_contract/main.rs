@@ -71,6 +71,7 @@ async fn client(url: &str, secret: &str) -> Clients {
         dynamodb_endpoint: None,
         credentials: Some(("contract".into(), secret.to_owned())),
         transport: None,
+        ..Settings::default()
     };
     clients(&settings).await.expect("a region is set")
 }

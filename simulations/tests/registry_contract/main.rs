@@ -37,6 +37,7 @@ async fn client(s3: &str, dynamodb: &str) -> Clients {
         dynamodb_endpoint: Some(dynamodb.to_owned()),
         credentials: Some(("contract".into(), "secret".into())),
         transport: None,
+        ..Settings::default()
     };
     clients(&settings).await.expect("a region is set")
 }

@@ -83,6 +83,7 @@ impl Shelf {
             dynamodb_endpoint: None,
             credentials: value("AWS_ACCESS_KEY_ID").zip(value("AWS_SECRET_ACCESS_KEY")),
             transport: None,
+            ..aws::Settings::default()
         };
         let clients = clients(&settings).await.map_err(|e| Trouble::of("a client of S3", e))?;
         let store = S3Store::new(clients.s3, BUCKET);
