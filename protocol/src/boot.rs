@@ -57,6 +57,9 @@ pub fn gate(me: &Instance, data: &Data, memory: &Memory, table: &Table) -> Gate 
         return Gate::Start("Requorum has not adopted this etcd yet".into());
     }
     match may_start(me, data, memory, table) {
+        Err(Gate::Fenced(promise)) if is_taken_back(data, memory, table) => Gate::Pending(format!(
+            "{promise}; the agent starts etcd again once the restore is done or called off"
+        )),
         Err(no) => no,
         Ok(May { inc, quarantined: true }) => {
             Gate::Pending(format!("incarnation {inc} is not open to clients yet"))
@@ -69,6 +72,13 @@ pub fn gate(me: &Instance, data: &Data, memory: &Memory, table: &Table) -> Gate 
             "this machine runs incarnation {inc}; no promise stands against it"
         )),
     }
+}
+
+/// Whether the agent ends a promise by itself: with the attempt that it was made to, or because another
+/// incarnation was committed. Not where an operator attested that this machine is gone.
+fn is_taken_back(data: &Data, memory: &Memory, table: &Table) -> bool {
+    let (Table::Read(ctrl), Some(inc)) = (table, incarnation(data, memory)) else { return false };
+    ctrl.inc > inc || inc > memory.retired
 }
 
 /// The gate where this machine's own agent starts etcd: its core has decided, perhaps on a quarantine or on
@@ -258,6 +268,14 @@ mod tests {
         let retired = Memory { retired: 3, ..memory };
         assert!(matches!(gate(&me(), &data, &marked, &Table::Unread), Gate::Fenced(_)));
         assert!(matches!(gate(&me(), &data, &retired, &Table::Unread), Gate::Fenced(_)));
+        for (memory, table) in
+            [(&marked, idle(3, Phase::Fencing)), (&retired, idle(4, Phase::Restoring))]
+        {
+            let gate = gate(&me(), &data, memory, &table);
+            assert!(matches!(gate, Gate::Pending(_)), "its agent takes it back: {gate:?}");
+        }
+        let attested = gate(&me(), &data, &retired, &idle(3, Phase::Idle));
+        assert!(matches!(attested, Gate::Fenced(_)), "{attested:?}");
         assert!(
             matches!(gate(&me(), &data, &older, &Table::Unread), Gate::Start(_)),
             "never of a higher one"

@@ -2,6 +2,7 @@
 //! `REWRITE=1` writes the replies anew; a reader of the diff judges them.
 
 use super::World;
+use protocol::time::Span;
 
 /// Runs a story; what it should read like, with the replies of this run.
 pub(crate) fn replay(story: &str) -> String {
@@ -39,4 +40,18 @@ impl World {
         }
         std::mem::take(&mut self.lines).into_iter().map(|line| line + "\n").collect()
     }
+}
+
+/// A count in a story.
+pub(super) fn number(text: &str) -> u64 {
+    text.parse().unwrap_or_else(|_| panic!("{text} is no number"))
+}
+
+/// A time in a story: `35s`, `500ms`.
+pub(super) fn seconds(text: &str) -> Span {
+    if let Some(millis) = text.strip_suffix("ms") {
+        return Span(number(millis));
+    }
+    let digits = text.strip_suffix('s').unwrap_or_else(|| panic!("{text} is no time: say 35s"));
+    Span::seconds(number(digits))
 }

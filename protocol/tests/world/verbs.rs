@@ -4,6 +4,7 @@ use super::{
     World,
     etcd::{self, Entry},
     machine::Machine,
+    script::{number, seconds},
     seats,
 };
 use protocol::{
@@ -11,7 +12,6 @@ use protocol::{
     event::{Command, Event, Ticket},
     limits::Timers,
     registry::{Evidence, Phase, Request},
-    time::Span,
 };
 
 const DISTURBANCES: &[&str] = &[
@@ -389,16 +389,4 @@ impl World {
         let ticket = Ticket(self.count);
         self.hand_in(index.expect("an agent listens"), Event::Operator(ticket, command));
     }
-}
-
-fn number(text: &str) -> u64 {
-    text.parse().unwrap_or_else(|_| panic!("{text} is no number"))
-}
-
-fn seconds(text: &str) -> Span {
-    if let Some(millis) = text.strip_suffix("ms") {
-        return Span(number(millis));
-    }
-    let digits = text.strip_suffix('s').unwrap_or_else(|| panic!("{text} is no time: say 35s"));
-    Span::seconds(number(digits))
 }
