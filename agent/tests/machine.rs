@@ -14,7 +14,10 @@ use protocol::{
     cluster::{Digest, Instance, MemberId, Slot},
     observation::{Belongs, InAttempt, LogState, Memory, Ran},
 };
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+};
 
 fn ran(inc: u64) -> Ran {
     Ran {
@@ -146,6 +149,22 @@ async fn a_swap_goes_on_wherever_it_was_interrupted() {
         let belongs = Belongs { inc: 2, plan: Some(plan.short()) };
         assert_eq!((data.swap, data.belongs), (None, Some(belongs)));
         assert!(data.restored.is_empty());
+    }
+}
+
+/// Only root can give files away; who is not root runs etcd as the user that restored.
+#[tokio::test]
+async fn what_root_restored_belongs_to_the_owner_of_the_data_dir() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dirs = Dirs::new();
+    dirs.restored("abc", "new");
+    std::os::unix::fs::chown(dirs.data(), Some(65_534), Some(65_533)).expect("root may");
+    Swap::new(&dirs.data(), "abc", 2, 1).finish().expect("swapped in");
+    for path in ["member", "member/wal", "member/wal/name"] {
+        let found = fs::metadata(dirs.data().join(path)).expect("it is in place");
+        assert_eq!((found.uid(), found.gid()), (65_534, 65_533), "{path}");
     }
 }
 

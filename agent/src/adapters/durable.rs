@@ -8,7 +8,7 @@
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, lchown},
     path::Path,
 };
 
@@ -68,6 +68,38 @@ pub(super) fn make_dirs(dir: &Path) -> io::Result<()> {
         Err(why) if why.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
         Err(why) => Err(why),
     }
+}
+
+/// Gives a tree to whom `whose` belongs, durably: etcd runs as a user of its own, and what an agent of root
+/// restored is root's.
+pub(super) fn give(tree: &Path, whose: &Path) -> io::Result<()> {
+    let owner = fs::metadata(whose)?;
+    let is_given = |path: &Path| -> io::Result<bool> {
+        let found = path.symlink_metadata()?;
+        Ok((found.uid(), found.gid()) == (owner.uid(), owner.gid()))
+    };
+    if give_below(tree, &is_given, (owner.uid(), owner.gid()))? {
+        sync_tree(tree)?;
+    }
+    Ok(())
+}
+
+/// Answers whether anything had to be given.
+fn give_below(
+    path: &Path,
+    is_given: &impl Fn(&Path) -> io::Result<bool>,
+    (uid, gid): (u32, u32),
+) -> io::Result<bool> {
+    let mut changed = !is_given(path)?;
+    if changed {
+        lchown(path, Some(uid), Some(gid))?;
+    }
+    if path.symlink_metadata()?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            changed |= give_below(&entry?.path(), is_given, (uid, gid))?;
+        }
+    }
+    Ok(changed)
 }
 
 /// Fsyncs every file and directory below `dir`, and `dir`.

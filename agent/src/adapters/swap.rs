@@ -234,6 +234,7 @@ impl Swap {
             Step::MoveOut => places.move_out(|n| self.kept_as(n)).map(drop),
             Step::MoveIn => {
                 let from = self.new_dir().join("member");
+                durable::give(&from, &places.data_dir).map_err(|why| failed(&from, &why))?;
                 durable::rename(&from, &places.member()).map_err(|why| failed(&from, &why))
             }
             Step::Note => places.note(self.begun.new_inc, Some(plan)),
