@@ -9,10 +9,13 @@ mod encryption;
 mod etcd_tls;
 pub mod env_file;
 pub mod flags;
+mod owner;
+mod choices;
 mod sources;
 mod names;
 pub(crate) mod snapshots;
 
+pub use owner::{Owner, Unit};
 pub use snapshots::Sealing;
 pub use sources::{ENV_FILE, environment};
 
@@ -20,6 +23,7 @@ use crate::{
     adapters::{etcd_client::Certificates, s3_encryption::Encryption},
     exit::{Code, Problem},
 };
+use choices::{mode, number, threshold, timers};
 use protocol::{
     cluster::{Instance, Seat, Slot},
     coordinator::{Mode, Threshold},
@@ -50,6 +54,8 @@ pub struct Settings {
     pub table: String,
     /// `REQUORUM_STATE_DIR`, default `/var/lib/requorum`, on the root disk.
     pub state_dir: PathBuf,
+    /// `REQUORUM_SERVICE`: `systemd` or `exec`; by default the first where a unit is named.
+    pub owner: Owner,
     /// `REQUORUM_ETCD_DIR`: where etcd and etcdutl are; default: the first on `PATH`.
     pub etcd_dir: PathBuf,
     /// `REQUORUM_ETCD_ARGS`, split at white space.
@@ -79,6 +85,17 @@ pub struct Settings {
     pub max_loss: Option<u64>,
     /// `REQUORUM_HOLD`, for drills.
     pub hold: Option<String>,
+}
+
+impl Settings {
+    /// The socket that leads to a quarantined member. Where etcd runs as a user of its own, it can't make
+    /// one in the agent's state directory.
+    pub fn socket(&self) -> PathBuf {
+        match &self.owner {
+            Owner::Exec => self.state_dir.join("etcd.sock"),
+            Owner::Systemd(unit) => unit.runtime_dir.join("member/etcd.sock"),
+        }
+    }
 }
 
 /// A snapshot of the environment.
@@ -113,6 +130,7 @@ pub fn settle(env: &Environment) -> Result<Settings, Problem> {
         prefix,
         encryption: encryption::encryption(env)?,
         table: optional("REQUORUM_TABLE", "requorum"),
+        owner: owner::owner(env)?,
         etcd_dir: etcd_dir(env)?,
         etcd_args: optional("REQUORUM_ETCD_ARGS", "")
             .split_whitespace()
@@ -295,42 +313,6 @@ fn instance(env: &Environment) -> Result<Instance, Problem> {
         return Err(problem.next("set REQUORUM_INSTANCE to a name that no other machine ever had"));
     }
     Ok(Instance(id))
-}
-
-fn timers(env: &Environment) -> Result<Timers, Problem> {
-    match env.get("REQUORUM_TIMERS").map_or("production", String::as_str) {
-        "production" => Ok(Timers::PRODUCTION),
-        "quick" => Ok(Timers::QUICK),
-        other => Err(wrong("REQUORUM_TIMERS", other, "`production` or `quick`")),
-    }
-}
-
-fn mode(env: &Environment) -> Result<Mode, Problem> {
-    match env.get("REQUORUM_MODE").map_or("automatic", String::as_str) {
-        "automatic" => Ok(Mode::Automatic),
-        "ask" => Ok(Mode::Ask),
-        "off" => Ok(Mode::Off),
-        other => Err(wrong("REQUORUM_MODE", other, "`automatic`, `ask` or `off`")),
-    }
-}
-
-fn threshold(env: &Environment) -> Result<Threshold, Problem> {
-    match env.get("REQUORUM_THRESHOLD").map_or("quorum", String::as_str) {
-        "quorum" => Ok(Threshold::Quorum),
-        "1/N" => Ok(Threshold::OneNth),
-        other => Err(wrong("REQUORUM_THRESHOLD", other, "`quorum` or `1/N`")),
-    }
-}
-
-fn number(
-    env: &Environment,
-    key: &str,
-    range: std::ops::RangeInclusive<u64>,
-) -> Result<Option<u64>, Problem> {
-    let Some(text) = env.get(key) else { return Ok(None) };
-    let parsed = text.parse().ok().filter(|number| range.contains(number));
-    let bounds = format!("a number from {} to {}", range.start(), range.end());
-    parsed.map(Some).ok_or_else(|| wrong(key, text, &bounds))
 }
 
 #[cfg(test)]

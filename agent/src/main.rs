@@ -10,17 +10,21 @@ use agent::{
         etcd_command::ExecConfig,
         etcdutl::Etcdutl,
         exec::Exec,
+        notify::Notify,
+        permit::PermitFiles,
         s3::S3Store,
         s3_unfinished::Unfinished,
+        stops::Stops,
+        systemd::Systemd,
     },
     cli::{
         self, Cli, Context, Doors, Log, Verb,
         etcdadm::{self, Spoken},
     },
-    config::{self, Settings},
+    config::{self, Owner, Settings, Unit},
     driver::{Ports, conditions},
     exit::{Code, Problem},
-    ports::{machine::Machine, object_store::StoreError},
+    ports::{machine::Machine, object_store::StoreError, permits::Permits, service::Service},
     render,
 };
 use async_trait::async_trait;
@@ -74,8 +78,9 @@ async fn act(
 ) -> Result<(), Problem> {
     if let Verb::Agent { bootstrap, create_table } = cli.verb {
         let settings = settings?;
+        let heart = Arc::new(Notify::default());
         let (ports, proven) = proven_ports(&settings, doors, create_table).await?;
-        return cli::agent::run(&settings, ports, bootstrap, proven).await;
+        return cli::agent::run(&settings, ports, bootstrap, proven, heart).await;
     }
     let (state_dir, etcd) = (config::state_dir(env), doors.etcd.clone());
     let context = Context { settings, state_dir, output: cli.output, etcd, doors };
@@ -121,7 +126,7 @@ impl Doors for RealDoors {
             store: Arc::new(store.counting(self.unfinished.clone())),
             registry: Arc::new(DynamoTable::new(dynamodb, &settings.table)),
             etcd: self.etcd.clone(),
-            service: Arc::new(Exec::new(exec(settings))),
+            service: service(settings),
             machine: self.machine(settings),
             snapshots: Arc::new(Etcdutl::new(settings.etcd_dir.clone(), settings.data_dir.clone())),
         })
@@ -129,6 +134,13 @@ impl Doors for RealDoors {
 
     fn machine(&self, settings: &Settings) -> Arc<dyn Machine> {
         Arc::new(Disk::new(&settings.name, &settings.data_dir, &settings.state_dir))
+    }
+
+    fn permits(&self, settings: &Settings) -> Option<Arc<dyn Permits>> {
+        match &settings.owner {
+            Owner::Exec => None,
+            Owner::Systemd(unit) => Some(Arc::new(permits(unit, settings))),
+        }
     }
 }
 
@@ -191,12 +203,27 @@ async fn prove_conditions(settings: &Settings, ports: &Ports) -> Result<bool, Pr
     }
 }
 
+fn service(settings: &Settings) -> Arc<dyn Service> {
+    match &settings.owner {
+        Owner::Exec => Arc::new(Exec::new(exec(settings))),
+        Owner::Systemd(unit) => {
+            let stops = Stops::new(&unit.runtime_dir);
+            Arc::new(Systemd::new(&unit.name, exec(settings), permits(unit, settings), stops))
+        }
+    }
+}
+
+fn permits(unit: &Unit, settings: &Settings) -> PermitFiles {
+    PermitFiles::new(&unit.name, &unit.runtime_dir, &unit.member_file, exec(settings))
+}
+
 fn exec(settings: &Settings) -> ExecConfig {
     let seat = settings.seats.iter().find(|seat| seat.name == settings.name);
     ExecConfig {
         etcd_dir: settings.etcd_dir.clone(),
         data_dir: settings.data_dir.clone(),
         state_dir: settings.state_dir.clone(),
+        socket: settings.socket(),
         name: settings.name.clone(),
         peer_url: seat.map(|seat| seat.peer_url.clone()).unwrap_or_default(),
         listen_peer_urls: urls(&settings.listen_peer_urls),

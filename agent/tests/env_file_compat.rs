@@ -116,3 +116,26 @@ fn a_file_that_was_asked_for_must_be_there() {
     assert!(problem.sentence.contains("/nonexistent/env"), "{problem}");
     assert!(problem.next.is_some_and(|next| next.contains("--env-file")));
 }
+
+#[test]
+fn what_the_gate_wrote_for_an_earlier_start_is_no_setting() {
+    let dir = tempfile::tempdir().expect("a scratch directory");
+    let (env_file, member_file) = (dir.path().join("env"), dir.path().join("member.env"));
+    let text = format!(
+        "ETCD_LISTEN_CLIENT_URLS=https://0.0.0.0:2379\nETCDADM_MEMBER_ENV_FILE={}\n",
+        member_file.display()
+    );
+    std::fs::write(&env_file, text).expect("written");
+    let flags = Flags { env_file: Some(env_file), ..Flags::default() };
+    let gathered = |client_urls: &str| {
+        let process = [("ETCD_LISTEN_CLIENT_URLS", client_urls), ("ETCD_INITIAL_CLUSTER", "")];
+        let process = process.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let env = config::environment(&flags, process.into_iter()).expect("gathered");
+        env["ETCD_LISTEN_CLIENT_URLS"].clone()
+    };
+    assert_eq!(gathered("unixs:///run/a.sock"), "unixs:///run/a.sock", "nobody wrote it before");
+    std::fs::write(&member_file, "ETCD_LISTEN_CLIENT_URLS=\"unixs:///run/a.sock\"\n")
+        .expect("written");
+    assert_eq!(gathered("unixs:///run/a.sock"), "https://0.0.0.0:2379");
+    assert_eq!(gathered("https://10.0.0.1:2379"), "https://10.0.0.1:2379", "a unit's own word");
+}

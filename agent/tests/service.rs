@@ -40,6 +40,7 @@ impl Supervised {
             etcd_dir: etcd_dir(),
             data_dir: dirs.data(),
             state_dir: dirs.state(),
+            socket: dirs.state().join("etcd.sock"),
             name: "a".to_owned(),
             peer_url: peer_url.clone(),
             listen_peer_urls: vec![peer_url],
@@ -196,9 +197,9 @@ async fn in_doubt_it_is_unknown() {
 #[tokio::test]
 async fn a_socket_path_that_is_too_long_is_said() {
     let mut member = Supervised::new();
-    member.config.state_dir = member.dirs.root.path().join("s".repeat(100));
+    member.config.socket = member.dirs.root.path().join("s".repeat(100)).join("etcd.sock");
     let refused = member.exec().start(&member.founding(true)).await.expect_err("too long");
-    assert!(refused.0.contains("shorter state directory"), "{refused}");
+    assert!(refused.0.contains("shorter directory"), "{refused}");
 }
 
 /// Not a test of its own: the agent of the next one, in a process of its own, which starts etcd
@@ -211,6 +212,7 @@ async fn agent_that_dies() {
         etcd_dir: etcd_dir(),
         data_dir: PathBuf::from(parts[0]),
         state_dir: PathBuf::from(parts[1]),
+        socket: PathBuf::from(parts[1]).join("etcd.sock"),
         name: "a".to_owned(),
         peer_url: parts[2].to_owned(),
         listen_peer_urls: vec![parts[2].to_owned()],

@@ -98,6 +98,7 @@ impl Member {
             etcd_dir: etcd_dir(),
             data_dir: dirs.data(),
             state_dir: dirs.state(),
+            socket: dirs.state().join("etcd.sock"),
             name: "a".to_owned(),
             peer_url: peer_url.clone(),
             listen_peer_urls: vec![peer_url],

@@ -4,9 +4,10 @@
 //! core decides (addresses, cluster, token) are flags, which etcd prefers to variables; whatever else the node
 //! says of etcd, its certificates for one, are variables as they were found.
 
-use super::process_table;
+use super::{durable, process_table};
 use protocol::effect::Start;
 use std::{
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -24,6 +25,11 @@ const NEVER_INHERITED: [&str; 8] = [
     "ETCD_WAL_DIR",
 ];
 
+/// Longest path of a unix socket: sockaddr_un holds 108 bytes, the last one zero (unix(7)).
+const SOCKET_PATH_MAX: usize = 107;
+
+/// The flag that says where clients come in.
+const CLIENTS: &str = "listen-client-urls";
 /// The flag that opens a port for clients of its own, beside the one of quarantine.
 const CLIENTS_BESIDE: &str = "listen-client-http-urls";
 
@@ -34,8 +40,10 @@ pub struct ExecConfig {
     pub etcd_dir: PathBuf,
     /// `--data-dir`.
     pub data_dir: PathBuf,
-    /// Ours, 0700: socket, lock, pid and log of etcd.
+    /// Ours, 0700: lock, pid and log of an etcd that we run ourselves.
     pub state_dir: PathBuf,
+    /// The socket that leads to a quarantined member, in a directory that nobody else may enter.
+    pub socket: PathBuf,
     /// `--name`.
     pub name: String,
     /// `--initial-advertise-peer-urls`.
@@ -56,9 +64,28 @@ pub struct ExecConfig {
 }
 
 impl ExecConfig {
-    /// The socket that leads to a quarantined member.
-    pub(super) fn socket(&self) -> PathBuf {
-        self.state_dir.join("etcd.sock")
+    /// Makes the directory and the way free for etcd's socket; nothing runs that could still own it.
+    ///
+    /// # Errors
+    /// The path is too long for a socket, or what lies there can't be removed.
+    pub(super) fn free_socket(&self) -> io::Result<()> {
+        let socket = absolute(&self.socket);
+        let length = socket.as_os_str().len();
+        if length > SOCKET_PATH_MAX {
+            return Err(io::Error::other(format!(
+                "{} has {length} bytes and a socket's path at most {SOCKET_PATH_MAX}; choose a shorter directory",
+                socket.display()
+            )));
+        }
+        let named =
+            |why: io::Error| io::Error::new(why.kind(), format!("{}: {why}", socket.display()));
+        if let Some(dir) = socket.parent() {
+            durable::make_dirs(dir).map_err(named)?;
+        }
+        match fs::remove_file(&socket) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => Err(named(why)),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// etcd as it is to start.
@@ -80,13 +107,36 @@ impl ExecConfig {
         command
     }
 
+    /// Where a quarantined member listens.
+    fn quarantine_url(&self) -> String {
+        let scheme = if self.secure { "unixs" } else { "unix" };
+        format!("{scheme}://{}", absolute(&self.socket).display())
+    }
+
+    /// What a unit that runs etcd must find in its environment for this start; empty: as if it was not said
+    /// ([SRC] etcd pkg/flags/flag.go setFlagFromEnv). Flags in the unit would go before: they are refused.
+    pub(super) fn variables(&self, start: &Start) -> Vec<(String, String)> {
+        let mut told: Vec<(String, String)> =
+            NEVER_INHERITED.iter().map(|name| ((*name).to_owned(), String::new())).collect();
+        if start.quarantined {
+            told.push((process_table::variable(CLIENTS), self.quarantine_url()));
+            told.push((process_table::variable(CLIENTS_BESIDE), String::new()));
+        }
+        let Some(join) = &start.join else { return told };
+        let state = if join.existing { "existing" } else { "new" };
+        let says = [
+            ("ETCD_INITIAL_CLUSTER", join.initial_cluster.as_str()),
+            ("ETCD_INITIAL_CLUSTER_TOKEN", join.token.as_str()),
+            ("ETCD_INITIAL_CLUSTER_STATE", state),
+        ];
+        told.retain(|(name, _)| !says.iter().any(|(said, _)| name == said));
+        told.extend(says.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        told
+    }
+
     fn arguments(&self, start: &Start) -> Vec<String> {
-        let clients = if start.quarantined {
-            let scheme = if self.secure { "unixs" } else { "unix" };
-            format!("{scheme}://{}", absolute(&self.socket()).display())
-        } else {
-            self.client_urls.join(",")
-        };
+        let clients =
+            if start.quarantined { self.quarantine_url() } else { self.client_urls.join(",") };
         let mut arguments = vec![
             format!("--name={}", self.name),
             format!("--data-dir={}", absolute(&self.data_dir).display()),
@@ -129,6 +179,7 @@ mod tests {
             etcd_dir: "/usr/bin".into(),
             data_dir: "/data".into(),
             state_dir: "/state".into(),
+            socket: "/state/etcd.sock".into(),
             name: "a".into(),
             peer_url: "http://10.0.0.1:2380".into(),
             listen_peer_urls: vec!["http://10.0.0.1:2380".into()],

@@ -1,6 +1,7 @@
 //! **adapters** — the only files that name AWS, etcd or a path. Each implements one port.
 
 pub mod boot_clock;
+pub mod notify;
 pub mod aws_trust;
 pub mod aws;
 pub mod aws_errors;
@@ -31,5 +32,10 @@ mod memory_file;
 pub mod swap;
 pub mod disk;
 mod process_table;
+mod member_process;
 pub mod etcd_command;
 pub mod exec;
+pub mod permit;
+mod unit_bus;
+pub mod stops;
+pub mod systemd;

@@ -9,10 +9,10 @@ use crate::{
     },
     exit::{Code, Problem},
     local::server,
-    ports::object_store::StoreError,
+    ports::{heart::Heart, object_store::StoreError},
 };
 use protocol::{cluster::Nonce, coordinator::Policy, observation::Identity};
-use std::fs::File;
+use std::{fs::File, sync::Arc};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
@@ -64,6 +64,7 @@ pub async fn run(
     ports: Ports,
     bootstrap: bool,
     proven: bool,
+    heart: Arc<dyn Heart>,
 ) -> Result<(), Problem> {
     let site = site_with_keys(settings)?;
     let socket = settings.state_dir.join("agent.sock");
@@ -81,7 +82,7 @@ pub async fn run(
     });
     tracing::info!(name = settings.name, instance = %settings.instance, "agent starts");
     let policy = policy(settings, bootstrap, proven);
-    let agent = Agent::new(policy, identity(settings), ports, site);
+    let agent = Agent::new(policy, identity(settings), ports, site).watched(heart);
     agent.run(asked, stopped).await;
     drop(std::fs::remove_file(&socket));
     tracing::info!("agent ends; etcd goes on running");
@@ -150,7 +151,7 @@ pub(super) fn site(settings: &Settings) -> Site {
         name: settings.name.clone(),
         instance: settings.instance.clone(),
         client_url: seat.map(|seat| seat.client_url.clone()).unwrap_or_default(),
-        socket: settings.state_dir.join("etcd.sock"),
+        socket: settings.socket(),
         state_dir: settings.state_dir.clone(),
         incremental: settings.incremental,
         seal: Seal::for_recipients(&settings.sealing.recipients),

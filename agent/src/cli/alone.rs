@@ -2,7 +2,7 @@
 
 use super::{
     Context,
-    agent::{site, site_with_keys, store_problem},
+    agent::{site_with_keys, store_problem},
     direct::answered,
     interrupted::unless_interrupted,
     words,
@@ -11,21 +11,27 @@ use crate::{
     config::Settings,
     driver::{Hands, Ports, perform},
     exit::{Code, Problem},
-    local::{Request, Saved, Told, client::ask_if_there},
+    local::{
+        Request, Saved, Told,
+        client::{ask_if_there, is_served},
+    },
     render,
 };
 use protocol::{
-    boot::{Gate, Table, gate},
     effect::{Effect, Save},
     event::{Failure, FailureKind, Outcome},
     manifest::{Manifest, Reason},
-    observation::Memory,
     registry::{Ctrl, Records},
 };
 use std::sync::Arc;
 
-/// Saves through the agent, or, if none runs, directly from this node's etcd.
-pub(super) async fn save(context: &Context<'_>) -> Result<(), Problem> {
+/// Saves through the agent, or, if none runs, directly from this node's etcd. For a `timer`, an agent that runs
+/// is enough: it saves by its own clock.
+pub(super) async fn save(context: &Context<'_>, timer: bool) -> Result<(), Problem> {
+    if timer && is_served(&context.socket()).await? {
+        render::say("an agent runs here and saves by its own clock", context.output);
+        return Ok(());
+    }
     if let Some(told) = ask_if_there::<Told>(&context.socket(), &Request::Save).await? {
         return words::show(context, told);
     }
@@ -73,53 +79,6 @@ async fn same_cluster(hands: &Hands, ctrl: &Ctrl) -> Result<(), Problem> {
         .next("requorum reconfigure"))
 }
 
-/// Says whether the service manager may start etcd. The table is a second opinion: without it
-/// the durable memory decides (boot rule 2).
-pub(super) async fn reconfigure(context: &Context<'_>) -> Result<(), Problem> {
-    let settings = context.settings()?;
-    let machine = context.doors.machine(settings);
-    let memory = machine.memory().await.map_err(|error| {
-        Problem::new(Code::Failed, "what this machine promised can't be read; etcd must not start")
-            .because(error)
-            .next(format!("ls -l {}", settings.state_dir.display()))
-    })?;
-    let table = second_opinion(context, settings, &memory).await;
-    match gate(&settings.instance, &machine.data().await, &memory, &table) {
-        Gate::Start(why) => {
-            render::say(&format!("etcd may start: {why}"), context.output);
-            Ok(())
-        }
-        Gate::Pending(why) => {
-            Err(Problem::new(Code::Failed, "etcd must not start yet; the agent starts it")
-                .because(why)
-                .next("requorum status"))
-        }
-        Gate::Fenced(why) => {
-            Err(Problem::new(Code::Fenced, "etcd must not start: this machine is fenced")
-                .because(why)
-                .next("requorum explain"))
-        }
-    }
-}
-
-async fn second_opinion(context: &Context<'_>, settings: &Settings, memory: &Memory) -> Table {
-    let looked = async {
-        let hands = Hands::new(context.doors.ports(settings).await?, site(settings));
-        let uid = match memory.uid.clone() {
-            Some(uid) => Some(uid),
-            None => discover(&hands).await?,
-        };
-        let Some(uid) = uid else { return Ok(Table::NotFounded) };
-        let ctrl = read(&hands, uid).await?;
-        // a table that lost its cluster is no word on this machine
-        Ok::<Table, Problem>(ctrl.map_or(Table::Unread, Table::Read))
-    };
-    looked.await.unwrap_or_else(|problem| {
-        tracing::warn!(cause = problem.cause, "decided without the table: {}", problem.sentence);
-        Table::Unread
-    })
-}
-
 /// Creates the lock table.
 pub(super) async fn create_table(context: &Context<'_>) -> Result<(), Problem> {
     let settings = context.settings()?;
@@ -130,7 +89,7 @@ pub(super) async fn create_table(context: &Context<'_>) -> Result<(), Problem> {
 }
 
 /// The decision head of `uid`, if the table has one.
-async fn read(hands: &Hands, uid: String) -> Result<Option<Ctrl>, Problem> {
+pub(super) async fn read(hands: &Hands, uid: String) -> Result<Option<Ctrl>, Problem> {
     Ok(read_records(hands, uid).await?.ctrl.clone())
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Reading order: how old names become new ones ([`etcdadm`]), verbs that ask etcd itself
 //! (`direct`), who answers the others (`voice`), what is said to it (`words`), what needs no
-//! cluster's answer (`alone`), what is
+//! cluster's answer (`alone`), may etcd start (`gate`), what is
 //! in the bucket ([`snapshots`], `adopting`, `pruning`, `rehearsing`), and the agent itself ([`agent`]).
 
 pub mod etcdadm;
@@ -11,6 +11,7 @@ mod direct;
 mod voice;
 mod words;
 mod alone;
+mod gate;
 mod interrupted;
 pub mod snapshots;
 mod adopting;
@@ -22,7 +23,7 @@ use crate::{
     config::{Settings, flags::Flags},
     driver::Ports,
     exit::{Code, Problem},
-    ports::{etcd::Etcd, machine::Machine},
+    ports::{etcd::Etcd, machine::Machine, permits::Permits},
     render::Output,
 };
 use async_trait::async_trait;
@@ -86,7 +87,11 @@ pub enum Verb {
     /// Show the status as Prometheus text, for node_exporter's textfile collector
     Metrics,
     /// Save a verified snapshot now, and refresh exported/etcd-snapshots/snapshot.db
-    Save,
+    Save {
+        /// Do nothing where an agent runs, which saves by its own clock
+        #[arg(long)]
+        timer: bool,
+    },
     /// List, inspect, verify, adopt, prune and rehearse snapshots
     #[command(subcommand)]
     Snapshot(snapshots::Snapshot),
@@ -142,7 +147,14 @@ pub enum Verb {
     #[command(alias = "member_is_leader")]
     MemberIsLeader,
     /// Say whether this node's etcd may start: exit 0 start, 1 not yet, 255 fenced
-    Reconfigure,
+    Reconfigure {
+        /// For etcd's unit: also prepare what etcd reads in this start
+        #[arg(long)]
+        gate: bool,
+        /// For etcd's unit, once it has stopped: note whether an operator asked for it
+        #[arg(long, conflicts_with = "gate")]
+        stopped: bool,
+    },
     /// Create the lock table (on-demand billing); done if it exists
     CreateTable,
     /// Nothing: the agent sees by itself that etcd has started
@@ -166,6 +178,8 @@ pub trait Doors: Send + Sync {
     async fn ports(&self, settings: &Settings) -> Result<Ports, Problem>;
     /// Disk and memory of this machine alone; asks no store.
     fn machine(&self, settings: &Settings) -> Arc<dyn Machine>;
+    /// What the agent leaves for the gate of etcd's unit; `None`: it runs etcd itself.
+    fn permits(&self, settings: &Settings) -> Option<Arc<dyn Permits>>;
 }
 
 /// Where a verb finds the agent and etcd.
@@ -209,10 +223,12 @@ pub async fn run(verb: Verb, context: &Context<'_>) -> Result<(), Problem> {
         Verb::MemberIsLeader => direct::member_is_leader(context).await,
         Verb::Compact => direct::compact(context).await,
         Verb::Defrag => direct::defrag(context).await,
-        Verb::Reconfigure => alone::reconfigure(context).await,
+        Verb::Reconfigure { stopped: true, .. } => gate::stopped(context).await,
+        Verb::Reconfigure { gate: true, .. } => gate::pass(context).await,
+        Verb::Reconfigure { .. } => gate::ask(context).await,
         Verb::CreateTable => alone::create_table(context).await,
         Verb::MemberStatusSetStarted => Ok(()),
-        Verb::Save => alone::save(context).await,
+        Verb::Save { timer } => alone::save(context, timer).await,
         Verb::Snapshot(what) => snapshots::run(context, what).await,
         Verb::Restore { .. }
         | Verb::Replace { .. }

@@ -145,7 +145,7 @@ fn request(context: &Context<'_>, verb: Verb) -> Result<Request, Problem> {
         Verb::Pause { because } => Request::Pause { because },
         Verb::Resume => Request::Resume,
         Verb::Agent { .. }
-        | Verb::Save
+        | Verb::Save { .. }
         | Verb::Snapshot(_)
         | Verb::Status { .. }
         | Verb::Explain
@@ -154,7 +154,7 @@ fn request(context: &Context<'_>, verb: Verb) -> Result<Request, Problem> {
         | Verb::ClusterIsHealthy
         | Verb::MemberIsLeader
         | Verb::MemberStatusSetStarted
-        | Verb::Reconfigure
+        | Verb::Reconfigure { .. }
         | Verb::CreateTable
         | Verb::Compact
         | Verb::Defrag => {

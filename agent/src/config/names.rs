@@ -7,7 +7,7 @@ use super::Environment;
 use crate::exit::{Code, Problem};
 
 /// Names of ours. A name that is not here is an error.
-const OURS: [&str; 23] = [
+const OURS: [&str; 25] = [
     "REQUORUM_CLIENT_URLS",
     "REQUORUM_ENV_FILE",
     "REQUORUM_ETCD_ARGS",
@@ -18,8 +18,10 @@ const OURS: [&str; 23] = [
     "REQUORUM_MAX_LOSS",
     "REQUORUM_MIN_MEMBERS",
     "REQUORUM_MODE",
+    "REQUORUM_RUNTIME_DIR",
     "REQUORUM_S3_SSE",
     "REQUORUM_S3_SSE_KMS_KEY_ID",
+    "REQUORUM_SERVICE",
     "REQUORUM_SNAPSHOT_EXPORT",
     "REQUORUM_SNAPSHOT_EXPORT_INTERVAL",
     "REQUORUM_SNAPSHOT_FORMAT",

@@ -4,6 +4,7 @@ use super::{
     Hands, Ports, Site,
     perform::{For, perform},
 };
+use crate::ports::heart::Heart;
 use protocol::{
     coordinator::{Coordinator, Policy, Status, Told, Turn},
     effect::{Effect, Lane},
@@ -12,7 +13,7 @@ use protocol::{
     observation::Identity,
     time::Moment,
 };
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -55,6 +56,8 @@ pub struct Agent {
     answers: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
     /// Effects under way; they end with the agent.
     effects: JoinSet<()>,
+    /// Who is told of each turn.
+    heart: Option<Arc<dyn Heart>>,
 }
 
 impl Agent {
@@ -80,7 +83,13 @@ impl Agent {
             spoken: BTreeMap::new(),
             answers: mpsc::channel(64),
             effects: JoinSet::new(),
+            heart: None,
         }
+    }
+
+    /// The same, watched.
+    pub fn watched(self, heart: Arc<dyn Heart>) -> Self {
+        Self { heart: Some(heart), ..self }
     }
 
     /// Runs until `stop` comes. etcd goes on running.
@@ -89,6 +98,9 @@ impl Agent {
         loop {
             self.hold().await;
             self.act(&turn);
+            if let Some(heart) = &self.heart {
+                heart.beat();
+            }
             let rest = Duration::from_millis(turn.wake_at.since(self.now()).0.max(1));
             let event = tokio::select! {
                 biased;

@@ -5,10 +5,12 @@
 //! against every implementation (`agent/tests`, `simulations/tests`).
 
 pub mod clock;
+pub mod heart;
 pub mod object_store;
 pub mod pieces;
 pub mod registry;
 pub mod etcd;
 pub mod service;
+pub mod permits;
 pub mod machine;
 pub mod snapshots;

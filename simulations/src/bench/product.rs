@@ -92,6 +92,7 @@ impl Product {
             etcd_dir: places.tools.clone(),
             data_dir: data_dir.clone(),
             state_dir: state_dir.clone(),
+            socket: state_dir.join("etcd.sock"),
             name: name.clone(),
             peer_url: SEAT.1.to_owned(),
             listen_peer_urls: Vec::new(),
