@@ -5,11 +5,15 @@
 export PROTOC ?= $(shell command -v protoc || echo $(CURDIR)/target/tools/protoc/bin/protoc)
 export REQUORUM_ETCD_DIR ?= $(CURDIR)/target/tools/etcd/bin
 
-.PHONY: drill test prove proof bench-snapshots tools build fmt install
+.PHONY: drill drill-hosts test prove proof bench-snapshots tools build fmt install
 
 # Loses a majority of a real cluster with its disks and watches it come back.
 drill: build
 	target/debug/drill quorum-lost
+
+# The same on hosts with a real systemd: what the old documentation promised, and what befalls hosts. Needs root.
+drill-hosts: build
+	REQUORUM_HOSTS_REQUIRED=1 .ci/drill-hosts
 
 # All that continuous integration runs.
 test: tools
@@ -22,6 +26,7 @@ test: tools
 	cargo build --workspace --all-targets --locked
 	cargo test --workspace --locked
 	@for name in $(DRILLS); do target/debug/drill $$name || exit 1; done
+	.ci/drill-hosts
 	$(MAKE) proof
 	target/proof/simulate --seeds 100
 	target/proof/simulate --seeds 40 --production --members 3

@@ -106,14 +106,15 @@ async fn what_was_acknowledged_is_found_and_what_is_missing_is_told() {
         .await;
     writer.rest().await.expect("it rests");
     let rested = writer.acknowledged();
-    let content = verdict::read_all(&machines.hosts).await.expect("readable");
+    let content = verdict::read_all(&machines.urls()).await.expect("readable");
     assert_eq!(writer.acknowledged(), rested, "a resting load writes nothing");
     let oracle = writer.so_far();
     let mut checks = Checks::default();
     verdict::always(&mut checks, &oracle, &content);
     assert_eq!(checks.failed(), 0, "{checks:?}");
     assert!(verdict::lost(&oracle, &content).is_empty());
-    let all: Vec<&Host> = machines.hosts.iter().collect();
+    let hosts = machines.hosts.iter();
+    let all: Vec<_> = hosts.map(|host| (host.name.clone(), host.client_url.clone())).collect();
     let hashes = verdict::hashes(&all).await.expect("all answer");
     verdict::same_content(&mut checks, &hashes);
     assert_eq!((checks.failed(), hashes.len()), (0, 3), "{checks:?}");
@@ -121,7 +122,7 @@ async fn what_was_acknowledged_is_found_and_what_is_missing_is_told() {
     let url = &machines.hosts[0].client_url;
     let mut client = simulations::drill::writer::connect(url).await.expect("a client");
     client.delete(key(oracle.acks[7].number), None).await.expect("deleted");
-    let content = verdict::read_all(&machines.hosts).await.expect("readable");
+    let content = verdict::read_all(&machines.urls()).await.expect("readable");
     let lost: Vec<u64> = verdict::lost(&oracle, &content).iter().map(|ack| ack.number).collect();
     assert_eq!(lost, [oracle.acks[7].number]);
 
@@ -144,7 +145,7 @@ async fn the_load_finds_the_members_that_live() {
     let oracle = writer.stop().await;
     assert!(!oracle.unknown.is_empty(), "writes in flight to the paused one have no answer");
     assert!(oracle.acks.iter().all(|ack| !oracle.unknown.contains(&ack.number)));
-    assert!(verdict::read_all(&machines.hosts).await.is_err(), "no quorum, no reading");
+    assert!(verdict::read_all(&machines.urls()).await.is_err(), "no quorum, no reading");
 }
 
 #[tokio::test(flavor = "multi_thread")]

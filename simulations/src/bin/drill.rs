@@ -10,8 +10,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use simulations::{
     drill::{
         cluster::{Cluster, Options},
+        hosts::{self, Story},
         process::interrupted,
         report::{self, Report},
+        rig,
         scenarios::{self, Scenario},
         stores::Stores,
         timeline::{Said, Tell},
@@ -42,6 +44,9 @@ struct Cli {
     /// Play all drills.
     #[arg(long, conflicts_with = "name")]
     all: bool,
+    /// On hosts with a real systemd of their own; without a name, all their stories. Needs root.
+    #[arg(long)]
+    hosts: bool,
     /// Write report.json and report.txt into this directory.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -98,9 +103,22 @@ enum Output {
     Json,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = Cli::parse();
+    let entered = if cli.hosts && !cli.list { rig::enter() } else { Ok(()) };
+    let runtime = entered.and_then(|()| {
+        tokio::runtime::Runtime::new().map_err(|error| Trouble::of("no runtime", error))
+    });
+    match runtime {
+        Ok(runtime) => runtime.block_on(until_interrupted(cli)),
+        Err(trouble) => {
+            eprintln!("drill: {trouble}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn until_interrupted(cli: Cli) -> ExitCode {
     let done = tokio::select! {
         biased;
         () = interrupted() => {
@@ -116,6 +134,12 @@ async fn main() -> ExitCode {
 }
 
 async fn act(cli: Cli) -> Result<ExitCode, Trouble> {
+    if cli.list && cli.hosts {
+        for story in hosts::ALL {
+            println!("{:<32} {}", story.name(), story.shows());
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     if cli.list {
         for scenario in scenarios::ALL {
             println!("{:<32} {}", scenario.name(), scenario.shows());
@@ -128,11 +152,7 @@ async fn act(cli: Cli) -> Result<ExitCode, Trouble> {
             stores(dir, s3_port, dynamodb_port).await
         }
         None => {
-            let chosen = match (&cli.name, cli.all) {
-                (Some(name), _) => scenarios::named(name),
-                (None, true) => Ok(scenarios::ALL.to_vec()),
-                (None, false) => Err(Trouble("name a drill, or say --all or --list".into())),
-            };
+            let chosen = chosen(&cli);
             let chosen = match chosen {
                 Ok(chosen) => chosen,
                 Err(usage) => {
@@ -145,17 +165,61 @@ async fn act(cli: Cli) -> Result<ExitCode, Trouble> {
     }
 }
 
+/// What is to be played.
+#[derive(Clone, Copy)]
+enum Play {
+    Scenario(Scenario),
+    Story(Story),
+}
+
+impl Play {
+    fn name(self) -> String {
+        match self {
+            Self::Scenario(scenario) => scenario.name(),
+            Self::Story(story) => format!("hosts:{}", story.name()),
+        }
+    }
+
+    const fn shows(self) -> &'static str {
+        match self {
+            Self::Scenario(scenario) => scenario.shows(),
+            Self::Story(story) => story.shows(),
+        }
+    }
+
+    async fn run(self, options: &Options) -> Report {
+        match self {
+            Self::Scenario(scenario) => scenarios::run(scenario, options, teller()).await,
+            Self::Story(story) => hosts::run(story, options, teller()).await,
+        }
+    }
+}
+
+fn chosen(cli: &Cli) -> Result<Vec<Play>, Trouble> {
+    let stories = |found: Vec<Story>| found.into_iter().map(Play::Story).collect();
+    let scenarios = |found: Vec<Scenario>| found.into_iter().map(Play::Scenario).collect();
+    match (&cli.name, cli.all, cli.hosts) {
+        (Some(name), _, true) => hosts::named(name).map(stories),
+        (None, _, true) => Ok(stories(hosts::ALL.to_vec())),
+        (Some(name), _, false) => scenarios::named(name).map(scenarios),
+        (None, true, false) => Ok(scenarios(scenarios::ALL.to_vec())),
+        (None, false, false) => {
+            Err(Trouble("name a drill, or say --all, --hosts or --list".into()))
+        }
+    }
+}
+
 async fn play(
-    chosen: &[Scenario],
+    chosen: &[Play],
     options: &Options,
     output: Output,
     into: Option<&Path>,
 ) -> Result<ExitCode, Trouble> {
     eprintln!("{}", options.pace.describe());
     let mut reports: Vec<Report> = Vec::new();
-    for scenario in chosen {
-        eprintln!("\n{}: {}", scenario.name(), scenario.shows());
-        let report = scenarios::run(*scenario, options, teller()).await;
+    for play in chosen {
+        eprintln!("\n{}: {}", play.name(), play.shows());
+        let report = play.run(options).await;
         if output == Output::Text {
             println!("\n{}", report.text());
         }

@@ -1,7 +1,7 @@
 //! **drill** — real etcd, real agents, real SDK calls against stores in our own process.
 //!
 //! Modules in reading order: the stores; what a drill is made of; what it sees; what it concludes;
-//! the stories it plays.
+//! the stories it plays; and the same on hosts with a real systemd.
 
 pub mod relay;
 pub mod object_files;
@@ -20,3 +20,5 @@ pub mod verdict;
 pub mod cluster;
 pub mod report;
 pub mod scenarios;
+pub mod rig;
+pub mod hosts;

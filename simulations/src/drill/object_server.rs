@@ -97,6 +97,11 @@ impl ObjectServer {
         self.store.hold(bucket, end);
     }
 
+    /// The version of an object that is there.
+    pub fn version(&self, bucket: &str, key: &str) -> Option<String> {
+        self.store.get(bucket, key).ok().map(|stored| stored.etag)
+    }
+
     /// How many parts were copied by the server.
     pub fn copies(&self) -> u64 {
         self.store.copies()

@@ -64,15 +64,18 @@ impl Report {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "{}   {} members, pace {}", self.name, self.members, self.pace.name())?;
         writeln!(out, "  {}\n", self.shows)?;
-        for (name, seconds) in self.named() {
+        let timed = self.named().iter().any(|(_, seconds)| seconds.is_some());
+        for (name, seconds) in self.named().into_iter().filter(|_| timed) {
             let seconds = seconds.map_or_else(|| "-".into(), |s| format!("{s:.1} s"));
             writeln!(out, "  time to {name:<12} {seconds:>9}")?;
         }
         let lost = self.lost.len();
         writeln!(
             out,
-            "\n  writes acknowledged {}, without an answer {}, acknowledged and lost {lost}",
-            self.acknowledged, self.unknown
+            "{}  writes acknowledged {}, without an answer {}, acknowledged and lost {lost}",
+            if timed { "\n" } else { "" },
+            self.acknowledged,
+            self.unknown
         )?;
         for lost in self.lost.iter().take(LISTED) {
             let Lost { number, revision, before_cut } = lost;

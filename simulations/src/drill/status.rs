@@ -86,6 +86,19 @@ impl Status {
         Some(text(&self.0["parked"])).filter(|why| !why.is_empty() && why != "false")
     }
 
+    /// What the agent of this member voted last; `None`: nothing yet.
+    pub fn vote_of(&self, name: &str) -> Option<String> {
+        let mut members = self.0["members"].as_array()?.iter();
+        let member = members.find(|member| member["name"].as_str() == Some(name))?;
+        Some(member["vote"].as_str()?.to_owned())
+    }
+
+    /// The codes of its reasons.
+    pub fn codes(&self) -> Vec<String> {
+        let notes = self.0["reasons"].as_array().map(Vec::as_slice).unwrap_or_default();
+        notes.iter().filter_map(|note| Some(note["code"].as_str()?.to_owned())).collect()
+    }
+
     /// The tally's verdict.
     pub fn verdict(&self) -> String {
         text(&self.0["verdict"])

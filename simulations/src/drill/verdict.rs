@@ -4,7 +4,6 @@
 //! checks that passed or failed, each with what was seen.
 
 use super::{
-    host::Host,
     trouble::{Trouble, until},
     writer::{Ack, Oracle, PREFIX, connect, key},
 };
@@ -134,10 +133,10 @@ fn went_back(oracle: &Oracle) -> Vec<String> {
 ///
 /// # Errors
 /// When no member gives the whole answer.
-pub async fn read_all(hosts: &[Host]) -> Result<Content, Trouble> {
+pub async fn read_all(urls: &[String]) -> Result<Content, Trouble> {
     let mut last = Trouble("there is no member to read from".into());
-    for host in hosts {
-        match read_from(&host.client_url).await {
+    for url in urls {
+        match read_from(url).await {
             Ok(content) => return Ok(content),
             Err(trouble) => last = trouble,
         }
@@ -171,29 +170,30 @@ async fn read_from(url: &str) -> Result<Content, Trouble> {
     }
 }
 
-/// HashKV of every member at the head revision.
+/// HashKV of every member, by name and client URL, at the head revision.
 ///
 /// # Errors
 /// When a member does not reach the head or does not answer.
-pub async fn hashes(hosts: &[&Host]) -> Result<Vec<Hash>, Trouble> {
-    let Some(first) = hosts.first() else { return Ok(Vec::new()) };
-    let mut client = connect(&first.client_url).await?;
-    let head = in_time(&first.client_url, client.get(PREFIX, None)).await?;
+pub async fn hashes(members: &[(String, String)]) -> Result<Vec<Hash>, Trouble> {
+    let Some((_, first)) = members.first() else { return Ok(Vec::new()) };
+    let mut client = connect(first).await?;
+    let head = in_time(first, client.get(PREFIX, None)).await?;
     let revision = unsigned(head.header().map_or(0, etcd_client::ResponseHeader::revision));
     let mut all = Vec::new();
-    for host in hosts {
-        let what = format!("{} has applied revision {revision}", host.name);
-        let hash = until(&what, PATIENCE, async || Ok(hash(host, revision).await.ok())).await?;
+    for (name, url) in members {
+        let what = format!("{name} has applied revision {revision}");
+        let look = async || Ok(hash(name, url, revision).await.ok());
+        let hash = until(&what, PATIENCE, look).await?;
         all.push(hash);
     }
     Ok(all)
 }
 
-async fn hash(host: &Host, revision: u64) -> Result<Hash, Trouble> {
-    let mut client = connect(&host.client_url).await?.maintenance_client();
-    let answer = in_time(&host.client_url, client.hash_kv(signed(revision)?)).await?;
+async fn hash(name: &str, url: &str, revision: u64) -> Result<Hash, Trouble> {
+    let mut client = connect(url).await?.maintenance_client();
+    let answer = in_time(url, client.hash_kv(signed(revision)?)).await?;
     Ok(Hash {
-        name: host.name.clone(),
+        name: name.to_owned(),
         revision,
         compacted: unsigned(answer.compact_version()),
         hash: answer.hash(),

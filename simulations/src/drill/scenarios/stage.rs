@@ -189,11 +189,12 @@ impl Stage {
         self.load(SOME_WRITES).await?;
         self.writer.rest().await?;
         self.oracle = self.writer.so_far();
-        let content = verdict::read_all(&self.cluster.hosts).await?;
+        let content = verdict::read_all(&self.cluster.urls()).await?;
         verdict::always(&mut self.checks, &self.oracle, &content);
         self.judge_losses(loss, &content);
-        let hosts: Vec<_> = self.cluster.hosts.iter().collect();
-        self.hashes = verdict::hashes(&hosts).await?;
+        let hosts = self.cluster.hosts.iter();
+        let members: Vec<_> = hosts.map(|h| (h.name.clone(), h.client_url.clone())).collect();
+        self.hashes = verdict::hashes(&members).await?;
         verdict::same_content(&mut self.checks, &self.hashes);
         let n = self.cluster.hosts.len();
         let members = verdict::members(&self.cluster.hosts[0].client_url).await?;
