@@ -48,7 +48,7 @@ sub_models! {
     a_quorum_is_lost_again_while_compared "again-verify" 12_626,
     a_quorum_is_lost_again_as_clients_come "again-open" 9_486,
     a_quorum_is_lost_again_while_healing "again-heal" 5_865,
-    a_member_is_away_while_another_is_replaced "away" 36_627,
+    a_member_is_away_while_another_is_replaced "away" 37_611,
     a_healthy_member_is_replaced "by-word" 872,
 }
 

@@ -5,6 +5,9 @@ use super::{Fault, Happening, Planned, Sim};
 use crate::world::machine::{Clock, Machine, Volume};
 use protocol::observation::Memory;
 
+/// How long a gate looks before it lets etcd start, in milliseconds.
+const GATE: u64 = 200;
+
 /// What ends a fault.
 pub(super) enum Cure {
     StartAgent(usize),
@@ -14,6 +17,8 @@ pub(super) enum Cure {
     /// A new machine takes the place of one that is gone, with its volume if it is still there.
     Replace(usize, Option<Box<Volume>>),
     Remount(usize, Box<Volume>),
+    /// An operator starts what an operator stopped: the agent does it, or the gate lets it pass.
+    StartEtcd(usize),
     Relink(usize),
     TableUp,
     BucketUp,
@@ -104,7 +109,14 @@ impl Sim {
                     self.cure(lasting, Cure::ResumeAgent(machine));
                 }
             }
-            Fault::EtcdKilled => self.machines[machine].etcd = None,
+            Fault::EtcdKilled => {
+                let by_operator = lasting % 2 == 0 && self.machines[machine].on;
+                self.machines[machine].etcd = None;
+                if by_operator {
+                    self.machines[machine].kept_down = true;
+                    self.cure(lasting, Cure::StartEtcd(machine));
+                }
+            }
             Fault::GateRaces => {
                 if self.machines[machine].gate_opens() {
                     self.cure(lasting % 500, Cure::Fork(machine));
@@ -141,6 +153,7 @@ impl Sim {
         self.held.retain(|(at, _)| *at != machine);
         let here = &mut self.machines[machine];
         (here.on, here.frozen, here.gated, here.etcd) = (false, false, false, None);
+        here.kept_down = false; // a boot forgets it
         self.cure(lasting, Cure::PowerOn(machine));
     }
 
@@ -330,6 +343,12 @@ impl Sim {
                 if here.volume.is_none() && !here.terminated && bare {
                     here.etcd = None;
                     here.volume = Some(*volume);
+                }
+            }
+            Cure::StartEtcd(machine) => {
+                self.machines[machine].kept_down = false;
+                if self.machines[machine].gate_opens() {
+                    self.cure(GATE, Cure::Fork(machine));
                 }
             }
             Cure::Relink(machine) => self.relink(machine),

@@ -214,6 +214,7 @@ impl Sim {
         self.check_start(machine, start.quarantined);
         self.check_bound(machine);
         let role = Role::Follower(None);
+        self.machines[machine].kept_down = false;
         self.machines[machine].etcd = Some(Service { quarantined: start.quarantined, role });
         self.stir();
         Outcome::Ok

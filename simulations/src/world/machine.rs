@@ -80,6 +80,8 @@ pub struct Machine {
     pub etcd: Option<Service>,
     /// A start that the gate let pass is under way: the service manager tells of it, and a stop ends it.
     pub gated: bool,
+    /// An operator stopped the process and has not started it since.
+    pub kept_down: bool,
     /// It has power.
     pub on: bool,
     /// It will never run again.
@@ -113,6 +115,7 @@ impl Machine {
             underlay: volume(format!("root-{instance}")),
             etcd: None,
             gated: false,
+            kept_down: false,
             on: true,
             terminated: false,
             frozen: false,
@@ -182,6 +185,7 @@ impl Machine {
             Some(etcd) => Process::Running { quarantined: etcd.quarantined },
             // "stopped" is: no queued job (protocol.md A3)
             None if self.gated => Process::Unknown,
+            None if self.kept_down => Process::StoppedByOperator,
             None => Process::Stopped,
         };
         let etcd = status.map_or(Answer::Silent, Answer::Status);
