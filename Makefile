@@ -5,7 +5,7 @@
 export PROTOC ?= $(shell command -v protoc || echo $(CURDIR)/target/tools/protoc/bin/protoc)
 export REQUORUM_ETCD_DIR ?= $(CURDIR)/target/tools/etcd/bin
 
-.PHONY: drill drill-hosts test prove proof bench-snapshots tools build fmt install
+.PHONY: drill drill-hosts test prove proof bench-snapshots tools build fmt install install-systemd
 
 # Loses a majority of a real cluster with its disks and watches it come back.
 drill: build
@@ -71,6 +71,17 @@ install: tools
 	cargo build --release --locked -p requorum
 	install -D target/release/requorum $(DESTDIR)$(PREFIX)/bin/requorum
 	ln -sf requorum $(DESTDIR)$(PREFIX)/bin/etcdadm
+
+# The units, for hosts where systemd runs etcd.
+UNITS = $(DESTDIR)/etc/systemd/system
+
+install-systemd:
+	install -d $(UNITS)/etcd-member.service.d $(DESTDIR)/etc/tmpfiles.d $(DESTDIR)/etc/sysusers.d
+	install -m 644 deploy/systemd/*.service deploy/systemd/*.timer $(UNITS)/
+	install -m 644 deploy/systemd/etcd-member.service.d/10-requorum.conf $(UNITS)/etcd-member.service.d/
+	install -m 644 deploy/systemd/requorum.tmpfiles.conf $(DESTDIR)/etc/tmpfiles.d/requorum.conf
+	install -m 644 deploy/systemd/requorum.sysusers.conf $(DESTDIR)/etc/sysusers.d/requorum.conf
+	test -n "$(DESTDIR)" || { systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload; }
 
 fmt:
 	cargo fmt --all
