@@ -11,19 +11,23 @@ pub mod env_file;
 pub mod flags;
 mod owner;
 mod choices;
+mod cluster_yaml;
+mod shown;
 mod sources;
 mod names;
 pub(crate) mod snapshots;
 
 pub use owner::{Owner, Unit};
+pub use shown::{Shown, shown};
 pub use snapshots::Sealing;
-pub use sources::{ENV_FILE, environment};
+pub use sources::{ENV_FILE, Gathered, Said, environment, gathered};
 
 use crate::{
     adapters::{etcd_client::Certificates, s3_encryption::Encryption},
     exit::{Code, Problem},
 };
-use choices::{mode, number, threshold, timers};
+use choices::{limited, mode, number, threshold, timers};
+pub(crate) use names::nearest;
 use protocol::{
     cluster::{Instance, Seat, Slot},
     coordinator::{Mode, Threshold},
@@ -67,7 +71,8 @@ pub struct Settings {
     /// `REQUORUM_INSTANCE`, default `/etc/machine-id`.
     pub instance: Instance,
     /// `REQUORUM_TIMERS`: `production` (default) or `quick`. In them `REQUORUM_SNAPSHOT_INTERVAL`,
-    /// `REQUORUM_SNAPSHOT_EXPORT_INTERVAL` and `REQUORUM_SNAPSHOT_PEER_CHECK`, where they are set.
+    /// `REQUORUM_SNAPSHOT_EXPORT_INTERVAL` and `REQUORUM_SNAPSHOT_PEER_CHECK`, and kube-aws's two failure
+    /// limits, where they are set.
     pub timers: Timers,
     /// `REQUORUM_SNAPSHOT_FORMAT`: `incremental` (default) or `full`.
     pub incremental: bool,
@@ -139,7 +144,7 @@ pub fn settle(env: &Environment) -> Result<Settings, Problem> {
         etcd_environment: etcd_environment(env),
         certificates: etcd_tls::certificates(env, &seats, seat)?,
         instance: instance(env)?,
-        timers: snapshots::timed(env, timers(env)?)?,
+        timers: snapshots::timed(env, limited(env, timers(env)?)?)?,
         incremental: snapshots::incremental(env)?,
         export: snapshots::export(env, &sealing)?,
         sealing,

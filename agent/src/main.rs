@@ -21,7 +21,7 @@ use agent::{
         self, Cli, Context, Doors, Log, Verb,
         etcdadm::{self, Spoken},
     },
-    config::{self, Owner, Settings, Unit},
+    config::{self, Gathered, Owner, Settings, Unit},
     driver::{Ports, conditions},
     exit::{Code, Problem},
     ports::{machine::Machine, object_store::StoreError, permits::Permits, service::Service},
@@ -52,7 +52,8 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), Problem> {
     speak_to_stderr(cli.log, matches!(cli.verb, Verb::Agent { .. }));
-    let env = config::environment(&cli.flags, std::env::vars_os())?;
+    let said = config::gathered(&cli.flags, std::env::vars_os())?;
+    let env = said.iter().map(|(name, said)| (name.clone(), said.value.clone())).collect();
     let settings = config::settle(&env);
     // a whole look at etcd must fit into the gap over which evidence accrues
     let gap = settings.as_ref().map_or(Timers::PRODUCTION.gap, |settings| settings.timers.gap);
@@ -65,14 +66,15 @@ async fn run(cli: Cli) -> Result<(), Problem> {
         (Verb::Agent { .. }, Ok(settings)) => Some(cli::agent::lock_state_dir(settings)?),
         (_, _) => None,
     };
-    let done = act(cli, &env, settings, &doors).await;
+    let done = act(cli, said, config::state_dir(&env), settings, &doors).await;
     doors.unfinished.none_left().await;
     done
 }
 
 async fn act(
     cli: Cli,
-    env: &config::Environment,
+    said: Gathered,
+    state_dir: PathBuf,
     settings: Result<Settings, Problem>,
     doors: &RealDoors,
 ) -> Result<(), Problem> {
@@ -82,8 +84,8 @@ async fn act(
         let (ports, proven) = proven_ports(&settings, doors, create_table).await?;
         return cli::agent::run(&settings, ports, bootstrap, proven, heart).await;
     }
-    let (state_dir, etcd) = (config::state_dir(env), doors.etcd.clone());
-    let context = Context { settings, state_dir, output: cli.output, etcd, doors };
+    let etcd = doors.etcd.clone();
+    let context = Context { settings, said, state_dir, output: cli.output, etcd, doors };
     cli::run(cli.verb, &context).await
 }
 

@@ -13,6 +13,7 @@ pub use snapshots::{
 };
 
 use crate::{
+    config::Shown,
     exit::Problem,
     local::{
         Saved, Told,
@@ -99,6 +100,17 @@ pub fn saved_text(saved: &Saved) -> String {
 /// One look at etcd itself.
 pub fn check(check: &Check, output: Output) {
     show(check, check_text, output);
+}
+
+/// Settings, with who said each or without.
+pub fn settings(rows: &[Shown], origin: bool, output: Output) {
+    match output {
+        Output::Table => println!("{}", settings_text(rows, origin)),
+        Output::Json => {
+            let document = serde_json::json!({ "schema": "requorum.config/1", "settings": rows });
+            println!("{}", json_text(&document));
+        }
+    }
 }
 
 /// The status in one glance.
@@ -201,6 +213,17 @@ pub fn check_text(check: &Check) -> String {
     };
     let rows = check.members.iter().map(row).collect();
     format!("{}\n\n{}", check.verdict, table(head, rows))
+}
+
+/// `config show` as a table.
+pub fn settings_text(rows: &[Shown], origin: bool) -> String {
+    let head = [("NAME", Align::Left), ("VALUE", Align::Left), ("ORIGIN", Align::Left)];
+    let row = |row: &Shown| [row.name.clone(), row.value.clone(), or_dash(row.origin.clone())];
+    if origin {
+        return table(head, rows.iter().map(row).collect());
+    }
+    let lines: Vec<String> = rows.iter().map(|row| format!("{}={}", row.name, row.value)).collect();
+    lines.join("\n")
 }
 
 /// `status` as a table. The leader bears a star; a vote that doesn't count is in brackets.

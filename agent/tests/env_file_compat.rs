@@ -139,3 +139,36 @@ fn what_the_gate_wrote_for_an_earlier_start_is_no_setting() {
     assert_eq!(gathered("unixs:///run/a.sock"), "https://0.0.0.0:2379");
     assert_eq!(gathered("https://10.0.0.1:2379"), "https://10.0.0.1:2379", "a unit's own word");
 }
+
+#[test]
+fn each_setting_knows_who_said_it() {
+    let dir = tempfile::tempdir().expect("a scratch directory");
+    let (env_file, yaml) = (dir.path().join("env"), dir.path().join("cluster.yaml"));
+    let text = format!(
+        "{KUBE_AWS}\nREQUORUM_CLUSTER_YAML={}\nREQUORUM_MODE=ask\nREQUORUM_INSTANCE=i-0abc\n",
+        yaml.display()
+    );
+    std::fs::write(&env_file, text).expect("written");
+    let said = "etcd:\n  count: 3\n  snapshot: {automated: true, interval: 2m}\n  disasterRecovery: {automated: true}\n";
+    std::fs::write(&yaml, said).expect("written");
+    let flags =
+        Flags { env_file: Some(env_file.clone()), table: Some("t".into()), ..Flags::default() };
+    let process = [(OsString::from("ETCD_NAME"), OsString::from("etcd1"))];
+    let gathered = config::gathered(&flags, process.clone().into_iter()).expect("gathered");
+    let env = config::environment(&flags, process.into_iter()).expect("gathered");
+    let settings = config::settle(&env).expect("settled");
+    let rows = config::shown(&settings, &gathered);
+    let row = |name: &str| {
+        let row = rows.iter().find(|row| row.name == name).expect(name);
+        (row.value.as_str(), row.origin.as_deref())
+    };
+    let (env_file, yaml) = (env_file.to_str(), yaml.to_str());
+    assert_eq!(row("REQUORUM_TABLE"), ("t", Some("flag")));
+    assert_eq!(row("ETCD_NAME"), ("etcd1", Some("environment")));
+    assert_eq!(row("REQUORUM_MODE"), ("ask", env_file), "a file goes before cluster.yaml");
+    assert_eq!(row("REQUORUM_SNAPSHOT_INTERVAL"), ("120s", yaml));
+    assert_eq!(row("REQUORUM_THRESHOLD"), ("quorum", None));
+    assert_eq!(row("REQUORUM_SERVICE"), ("exec", None));
+    // kube-aws's ten seconds are too short to hear of a living quorum
+    assert_eq!(row("ETCDADM_CLUSTER_FAILURE_PERIOD_LIMIT"), ("15", env_file));
+}

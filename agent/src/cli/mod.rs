@@ -20,11 +20,11 @@ mod rehearsing;
 pub mod agent;
 
 use crate::{
-    config::{Settings, flags::Flags},
+    config::{Gathered, Settings, flags::Flags, shown},
     driver::Ports,
     exit::{Code, Problem},
     ports::{etcd::Etcd, machine::Machine, permits::Permits},
-    render::Output,
+    render::{self, Output},
 };
 use async_trait::async_trait;
 use clap::{Parser, Subcommand, builder::NonEmptyStringValueParser};
@@ -157,6 +157,9 @@ pub enum Verb {
     },
     /// Create the lock table (on-demand billing); done if it exists
     CreateTable,
+    /// Show this node's settings
+    #[command(subcommand)]
+    Config(Config),
     /// Nothing: the agent sees by itself that etcd has started
     #[command(alias = "member_status_set_started", hide = true)]
     MemberStatusSetStarted,
@@ -164,6 +167,17 @@ pub enum Verb {
     Compact,
     /// Defragment this node's member
     Defrag,
+}
+
+/// What is shown of the settings.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Check them, and show each as it is in force
+    Show {
+        /// Also who said it: a flag, the environment, a file; `-`: the default
+        #[arg(long)]
+        origin: bool,
+    },
 }
 
 /// A reason is read by whoever asks later why: an empty one says nothing.
@@ -187,6 +201,8 @@ pub struct Context<'a> {
     /// The settings of this node, or what is wrong with them: a question to a running agent needs
     /// none but the state directory.
     pub settings: Result<Settings, Problem>,
+    /// What was said of them, and by whom.
+    pub said: Gathered,
     /// The agent's state directory.
     pub state_dir: PathBuf,
     /// How answers are shown.
@@ -226,6 +242,11 @@ pub async fn run(verb: Verb, context: &Context<'_>) -> Result<(), Problem> {
         Verb::Reconfigure { stopped: true, .. } => gate::stopped(context).await,
         Verb::Reconfigure { gate: true, .. } => gate::pass(context).await,
         Verb::Reconfigure { .. } => gate::ask(context).await,
+        Verb::Config(Config::Show { origin }) => {
+            let rows = shown(context.settings()?, &context.said);
+            render::settings(&rows, origin, context.output);
+            Ok(())
+        }
         Verb::CreateTable => alone::create_table(context).await,
         Verb::MemberStatusSetStarted => Ok(()),
         Verb::Save { timer } => alone::save(context, timer).await,

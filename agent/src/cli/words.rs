@@ -146,6 +146,7 @@ fn request(context: &Context<'_>, verb: Verb) -> Result<Request, Problem> {
         Verb::Resume => Request::Resume,
         Verb::Agent { .. }
         | Verb::Save { .. }
+        | Verb::Config(_)
         | Verb::Snapshot(_)
         | Verb::Status { .. }
         | Verb::Explain

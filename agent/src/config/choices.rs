@@ -7,7 +7,11 @@ use crate::exit::Problem;
 use protocol::{
     coordinator::{Mode, Threshold},
     limits::Timers,
+    time::Span,
 };
+
+/// Seconds of a week: whoever waits longer for a failure to be one has switched it off.
+const WEEK: u64 = 7 * 24 * 3600;
 
 pub(super) fn timers(env: &Environment) -> Result<Timers, Problem> {
     match env.get("REQUORUM_TIMERS").map_or("production", String::as_str) {
@@ -15,6 +19,22 @@ pub(super) fn timers(env: &Environment) -> Result<Timers, Problem> {
         "quick" => Ok(Timers::QUICK),
         other => Err(wrong("REQUORUM_TIMERS", other, "`production` or `quick`")),
     }
+}
+
+/// kube-aws's two limits, in seconds, by either of its spellings: how long the cluster must have failed before it
+/// is restored, and a member before it is replaced. kube-aws looked at its own clock once and took 10 s; what is
+/// shorter than it takes to hear of a living quorum is lengthened to that.
+pub(super) fn limited(env: &Environment, timers: Timers) -> Result<Timers, Problem> {
+    let limit = |names: [&'static str; 2], least: Span, default: Span| {
+        let said = names.into_iter().find(|name| env.contains_key(*name));
+        let Some(name) = said else { return Ok(default) };
+        let seconds = number(env, name, 0..=WEEK)?.unwrap_or_default();
+        Ok::<Span, Problem>(Span::seconds(seconds).max(least))
+    };
+    let cluster = ["ETCDADM_CLUSTER_FAILURE_PERIOD_LIMIT", "ETCD_CLUSTER_FAILURE_PERIOD_LIMIT"];
+    let member = ["ETCDADM_MEMBER_FAILURE_PERIOD_LIMIT", "ETCD_MEMBER_FAILURE_PERIOD_LIMIT"];
+    let confirm = limit(cluster, timers.lin, timers.confirm)?;
+    Ok(Timers { confirm, replace: limit(member, timers.lin, timers.replace)?, ..timers })
 }
 
 pub(super) fn mode(env: &Environment) -> Result<Mode, Problem> {

@@ -7,8 +7,9 @@ use super::Environment;
 use crate::exit::{Code, Problem};
 
 /// Names of ours. A name that is not here is an error.
-const OURS: [&str; 25] = [
+const OURS: [&str; 26] = [
     "REQUORUM_CLIENT_URLS",
+    "REQUORUM_CLUSTER_YAML",
     "REQUORUM_ENV_FILE",
     "REQUORUM_ETCD_ARGS",
     "REQUORUM_ETCD_DIR",
@@ -39,10 +40,14 @@ pub(super) fn refuse_unknown(env: &Environment) -> Result<(), Problem> {
     let unknown =
         env.keys().find(|key| key.starts_with("REQUORUM_") && !OURS.contains(&key.as_str()));
     let Some(unknown) = unknown else { return Ok(()) };
-    let nearest =
-        OURS.iter().max_by_key(|known| likeness(known, unknown)).copied().unwrap_or_default();
-    Err(Problem::new(Code::Usage, format!("{unknown} is no setting; did you mean {nearest}?"))
+    let near = nearest(&OURS, unknown);
+    Err(Problem::new(Code::Usage, format!("{unknown} is no setting; did you mean {near}?"))
         .next("mend it in /var/run/coreos/etcdadm-environment or in the unit"))
+}
+
+/// The known word that is most like another.
+pub(crate) fn nearest<'a>(known: &[&'a str], unknown: &str) -> &'a str {
+    known.iter().max_by_key(|known| likeness(known, unknown)).copied().unwrap_or_default()
 }
 
 /// How alike two names are: the letters they share at both ends.

@@ -93,6 +93,11 @@ impl Status {
         Some(member["vote"].as_str()?.to_owned())
     }
 
+    /// The revision of the newest snapshot that this agent took.
+    pub fn newest_snapshot(&self) -> Option<u64> {
+        self.0["newest_snapshot"]["revision"].as_u64()
+    }
+
     /// The codes of its reasons.
     pub fn codes(&self) -> Vec<String> {
         let notes = self.0["reasons"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -159,6 +159,11 @@ impl Hosts {
         true
     }
 
+    /// The revision of the newest snapshot that any agent took.
+    async fn newest_snapshot(&self) -> Option<u64> {
+        self.statuses().await?.iter().filter_map(status::Status::newest_snapshot).max()
+    }
+
     /// What every agent votes of its own member.
     async fn votes(&self) -> Option<Vec<String>> {
         let statuses = self.statuses().await?;

@@ -75,6 +75,10 @@ const OPERATORS: [(&str, &str); 3] = [
     ),
 ];
 
+/// What kube-aws's users write: the two switches, among all else.
+const CLUSTER_YAML: &str = "clusterName: drill\netcd:\n  count: 3\n  snapshot:\n    automated: true\n  \
+    disasterRecovery:\n    automated: true\n";
+
 /// One host.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -111,6 +115,7 @@ impl Node {
         machine.put("/etc/etcd-environment", etcd_environment(&machine, members), 0o644)?;
         machine.put("/etc/cfn/etcdadm-environment", lines(site.stores), 0o600)?;
         machine.put("/etc/requorum/environment", own_environment(site), 0o600)?;
+        machine.put("/etc/requorum/cluster.yaml", CLUSTER_YAML, 0o644)?;
         Ok(Self { name, client_url, machine, volume })
     }
 

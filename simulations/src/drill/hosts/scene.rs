@@ -51,6 +51,16 @@ impl Scene {
         Ok(verdict::own_view(&self.hosts.nodes[index].client_url).await?.2)
     }
 
+    /// Waits until a seat is refilled.
+    pub(super) async fn another_member(&self, index: usize, before: u64) -> Result<(), Trouble> {
+        self.hosts
+            .until("another member serves in its place", async |hosts| {
+                let (_, _, id) = verdict::own_view(&hosts.nodes[index].client_url).await.ok()?;
+                (id != before).then_some(())
+            })
+            .await
+    }
+
     pub(super) async fn stop_all(&mut self) -> Result<(), Trouble> {
         self.say(format!("systemctl stop {ETCD} on each"));
         self.hosts.one_by_one("stop", ETCD).await?;

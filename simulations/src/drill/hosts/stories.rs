@@ -22,6 +22,8 @@ use crate::drill::{
 pub enum Story {
     /// `etcdadm save`, with and without an agent.
     Saved,
+    /// `automated: true`: snapshots by a clock, and a lost member replaced.
+    Automated,
     /// One node stopped, replaced, started.
     Replaced,
     /// All nodes stopped, then started one after the other.
@@ -37,8 +39,9 @@ pub enum Story {
 }
 
 /// Every story.
-pub const ALL: [Story; 7] = [
+pub const ALL: [Story; 8] = [
     Story::Saved,
+    Story::Automated,
     Story::Replaced,
     Story::Stopped,
     Story::StoppedAndRestored,
@@ -52,6 +55,7 @@ impl Story {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Saved => "saved",
+            Self::Automated => "automated",
             Self::Replaced => "replaced",
             Self::Stopped => "stopped",
             Self::StoppedAndRestored => "stopped-and-restored",
@@ -66,6 +70,9 @@ impl Story {
         match self {
             Self::Saved => {
                 "`etcdadm save` exports a plain snapshot, where an agent runs and where none does"
+            }
+            Self::Automated => {
+                "`automated: true`: snapshots are taken by a clock, a host that lost its disk is refilled"
             }
             Self::Replaced => {
                 "one node is stopped, `etcdadm replace`d and started; nothing is lost"
@@ -89,6 +96,7 @@ impl Story {
     async fn play(self, scene: &mut Scene) -> Result<(), Trouble> {
         match self {
             Self::Saved => scene.saved().await,
+            Self::Automated => scene.automated().await,
             Self::Replaced => scene.replaced().await,
             Self::Stopped => scene.stopped().await,
             Self::StoppedAndRestored => scene.stopped_and_restored().await,
@@ -167,6 +175,31 @@ impl Scene {
         self.healed_without_restore().await
     }
 
+    async fn automated(&mut self) -> Result<(), Trouble> {
+        let shown = self.hosts.nodes[0].shell("/opt/bin/requorum config show --origin").await?;
+        let mode = shown.lines().find(|line| line.contains("REQUORUM_MODE")).unwrap_or_default();
+        let told = mode.contains("automatic") && mode.contains("cluster.yaml");
+        self.checks.note("cluster.yaml switches automation on", told, mode);
+        for which in ["one", "another"] {
+            let before = self.hosts.newest_snapshot().await.unwrap_or(0);
+            self.load().await?;
+            let what = format!("{which} snapshot is taken by a clock");
+            let look =
+                async |hosts: &Hosts| hosts.newest_snapshot().await.filter(|at| *at > before);
+            let after = self.hosts.until(&what, look).await?;
+            self.checks.note(what, true, format!("revision {after} after {before}"));
+        }
+        self.say("one host loses power and its data volume");
+        let before = self.member_id(2).await?;
+        self.hosts.power_off(&[2])?;
+        self.hosts.nodes[2].empty_volume()?;
+        self.hosts.boot(&[2])?;
+        self.hosts.nodes[2].must(&["chown", "etcd:etcd", "/var/lib/etcd"]).await?;
+        self.another_member(2, before).await?;
+        self.healed_without_restore().await?;
+        self.nothing_lost().await
+    }
+
     async fn replaced(&mut self) -> Result<(), Trouble> {
         self.load().await?;
         let node = &self.hosts.nodes[0];
@@ -181,12 +214,7 @@ impl Scene {
         let node = &self.hosts.nodes[0];
         node.shell("/opt/bin/etcdadm replace").await?;
         node.must(&["systemctl", "start", ETCD]).await?;
-        self.hosts
-            .until("another member serves in its place", async |hosts| {
-                let (_, _, id) = verdict::own_view(&hosts.nodes[0].client_url).await.ok()?;
-                (id != before).then_some(())
-            })
-            .await?;
+        self.another_member(0, before).await?;
         self.healed_without_restore().await?;
         let owner = self.hosts.nodes[0].must(&["stat", "-c", "%U", "/var/lib/etcd/member"]).await?;
         self.checks.equal("its data is etcd's", &owner.trim(), &"etcd");
