@@ -142,5 +142,6 @@ stories! {
     s98_an_operator_stops_all "98-an-operator-stops-all.txt",
     s981_an_operator_stops_all_and_restores "981-an-operator-stops-all-and-restores.txt",
     s982_an_operator_stops_one_and_replaces_it "982-an-operator-stops-one-and-replaces-it.txt",
+    s984_a_quarantine_that_leaks "984-a-quarantine-that-leaks.txt",
     s983_stopped_by_an_operator_and_a_power_cut "983-stopped-by-an-operator-and-a-power-cut.txt",
 }

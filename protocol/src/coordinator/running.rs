@@ -11,6 +11,7 @@ use crate::{
     explanation::Code,
     mutant::{self, Mutant},
     observation::{LogState, Process, Ran},
+    registry::Phase,
     vote::Health,
 };
 
@@ -77,6 +78,11 @@ impl Scene<'_> {
             ),
             Process::Stopped | Process::StoppedByOperator => self.start(ran),
             Process::Running { quarantined: true } if self.may_open() => self.open(),
+            Process::Running { quarantined: false } if self.lets_in_too_early() => Step::act(
+                Effect::Stop,
+                Code::Restarting,
+                "stops an etcd that lets clients in before the restored members were compared",
+            ),
             Process::Running { .. } => self.disarm(),
         }
     }
@@ -118,6 +124,12 @@ impl Scene<'_> {
             Code::Restarting,
             "starts etcd with its data",
         )
+    }
+
+    /// Clients could write what a next attempt would not know of. The agent started it in quarantine and
+    /// something opened it: a unit that reads other variables last, or a script that drops them.
+    fn lets_in_too_early(&self) -> bool {
+        matches!(self.ctrl.phase, Phase::Starting | Phase::Verifying) && !self.may_open()
     }
 
     fn may_open(&self) -> bool {

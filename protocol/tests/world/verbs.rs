@@ -22,6 +22,7 @@ const DISTURBANCES: &[&str] = &[
     "mend-etcd",
     "lock",
     "unlock",
+    "let-in",
     "break-saves",
     "mend-saves",
     "spoil",
@@ -139,6 +140,9 @@ impl World {
             }
             if matches!(verb, "lock" | "unlock") {
                 self.machines[machine].locked = verb == "lock";
+            }
+            if let Some(etcd) = self.machines[machine].etcd.as_mut().filter(|_| verb == "let-in") {
+                etcd.quarantined = false;
             }
             if matches!(verb, "break-saves" | "mend-saves") {
                 self.machines[machine].mute = verb == "break-saves";
