@@ -40,10 +40,11 @@ async fn main() -> ExitCode {
     if let Some(name) = now_called {
         render::talk(&format!("this verb is now called `{name}`"), cli.output);
     }
-    let output = cli.output;
+    let (output, gate) = (cli.output, matches!(cli.verb, Verb::Reconfigure { gate: true, .. }));
     match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
+            let problem = if gate { cli::loud(problem) } else { problem };
             render::problem(&problem, output);
             ExitCode::from(problem.code as u8)
         }
@@ -158,6 +159,13 @@ async fn proven_ports(
             .because(error)
             .next("install etcd, etcdctl and etcdutl 3.5.10 or newer, or set REQUORUM_ETCD_DIR")
     })?;
+    if let Owner::Systemd(unit) = &settings.owner {
+        systemd(unit, settings).check().await.map_err(|error| {
+            Problem::new(Code::Usage, "etcd's unit can't be owned by an agent")
+                .because(error)
+                .next(format!("systemctl cat {}", unit.name))
+        })?;
+    }
     if let Err(error) = ports.snapshots.clear_scratch().await {
         tracing::warn!(%error, "what an earlier agent left in the data dir can't be removed");
     }
@@ -208,11 +216,13 @@ async fn prove_conditions(settings: &Settings, ports: &Ports) -> Result<bool, Pr
 fn service(settings: &Settings) -> Arc<dyn Service> {
     match &settings.owner {
         Owner::Exec => Arc::new(Exec::new(exec(settings))),
-        Owner::Systemd(unit) => {
-            let stops = Stops::new(&unit.runtime_dir);
-            Arc::new(Systemd::new(&unit.name, exec(settings), permits(unit, settings), stops))
-        }
+        Owner::Systemd(unit) => Arc::new(systemd(unit, settings)),
     }
+}
+
+fn systemd(unit: &Unit, settings: &Settings) -> Systemd {
+    let stops = Stops::new(&unit.runtime_dir);
+    Systemd::new(&unit.name, exec(settings), permits(unit, settings), stops)
 }
 
 fn permits(unit: &Unit, settings: &Settings) -> PermitFiles {

@@ -36,6 +36,7 @@ mod member_process;
 pub mod etcd_command;
 pub mod exec;
 pub mod permit;
+mod unit_state;
 mod unit_bus;
 pub mod stops;
 pub mod systemd;

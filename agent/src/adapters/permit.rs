@@ -135,13 +135,18 @@ impl Permits for PermitFiles {
             told.iter().map(|(name, value)| format!("{name}={}\n", quoted(value))).collect();
         let text =
             format!("# Written by Requorum before each start of etcd; not to be edited.\n{lines}");
+        if durable::read(&self.member_file).is_ok_and(|old| old.as_deref() == Some(text.as_bytes()))
+        {
+            return Ok(()); // a full /run keeps no etcd down for which nothing has to change
+        }
         durable::write(&self.member_file, text.as_bytes())
             .map_err(|why| named(&self.member_file, &why))
     }
 
-    async fn stopped(&self) -> Result<bool, ServiceError> {
-        let state = Bus::new(&self.unit).state().await?;
-        self.stops().ended(state.is_about_to_stop())
+    async fn stopped(&self, invocation: &str) -> Result<bool, ServiceError> {
+        let bus = Bus::new(&self.unit);
+        let asked = bus.state().await?.is_about_to_stop() && !bus.lost_company().await?;
+        self.stops().ended(invocation, asked)
     }
 }
 

@@ -9,8 +9,10 @@ use super::{
     etcd_command::ExecConfig,
     member_process::{self, Seen, Whereabouts},
     permit::PermitFiles,
+    process_table::Etcd,
     stops::Stops,
     unit_bus::Bus,
+    unit_state::UnitState,
 };
 use crate::ports::service::{Service, ServiceError};
 use async_trait::async_trait;
@@ -37,6 +39,7 @@ pub struct Systemd {
 }
 
 struct Inner {
+    unit: String,
     config: ExecConfig,
     permits: PermitFiles,
     stops: Stops,
@@ -44,9 +47,27 @@ struct Inner {
 }
 
 impl Systemd {
+    /// Whether the unit is one that can be owned: an agent that could never prove its etcd stopped must not vote
+    /// as if it could.
+    ///
+    /// # Errors
+    /// systemd does not know it, or it has no gate.
+    pub async fn check(&self) -> Result<(), ServiceError> {
+        let state = self.inner.bus.state().await?;
+        if state.has_gate { Ok(()) } else { Err(ServiceError(self.inner.no_gate())) }
+    }
+
     /// Prepares; starts nothing, and asks nobody yet.
     pub fn new(unit: &str, config: ExecConfig, permits: PermitFiles, stops: Stops) -> Self {
-        Self { inner: Arc::new(Inner { config, permits, stops, bus: Bus::new(unit) }) }
+        Self {
+            inner: Arc::new(Inner {
+                unit: unit.to_owned(),
+                config,
+                permits,
+                stops,
+                bus: Bus::new(unit),
+            }),
+        }
     }
 
     /// What the machine shows, without the unit.
@@ -59,13 +80,15 @@ impl Systemd {
     /// The machine and the unit: each may know of a process that the other does not.
     async fn seen(&self) -> Seen {
         let before = self.inner.bus.state().await;
-        let seen = self.look().await;
-        if seen != Seen::Stopped {
-            return seen;
+        match self.look().await {
+            Seen::Stopped => {}
+            Seen::Running(found) => return self.inner.of_the_unit(found, before.as_ref().ok()),
+            unknown @ Seen::Unknown(_) => return unknown,
         }
         // a gate that was at work before the look may have made way for etcd since
         for state in [before, self.inner.bus.state().await] {
             match state {
+                Ok(state) if !state.has_gate => return Seen::Unknown(self.inner.no_gate()),
                 Ok(state) if state.is_at_rest() => {}
                 Ok(state) => return Seen::Unknown(format!("its unit is {state}")),
                 Err(why) => return Seen::Unknown(why.0),
@@ -78,17 +101,17 @@ impl Systemd {
     async fn has_started(&self, start: &Start) -> Result<(), ServiceError> {
         loop {
             let state = self.inner.bus.state().await?;
-            if let running @ Seen::Running(_) = self.look().await {
-                let quarantined = running.process() == Process::Running { quarantined: true };
-                if quarantined == start.quarantined {
-                    return Ok(());
+            match self.look().await {
+                Seen::Running(found) => {
+                    let seen = self.inner.of_the_unit(found, Some(&state));
+                    let wanted = Process::Running { quarantined: start.quarantined };
+                    if seen.process() == wanted {
+                        return Ok(());
+                    }
+                    self.stop().await?;
+                    return Err(self.inner.not_as_meant(&seen));
                 }
-                self.stop().await?;
-                return Err(ServiceError(format!(
-                    "etcd did not take its client URLs from {}: does its unit, or a script in it, set \
-                     them by a flag or after that file?",
-                    self.inner.permits.member_file().display()
-                )));
+                Seen::Stopped | Seen::Unknown(_) => {}
             }
             if state.is_at_rest() {
                 return Err(ServiceError(format!("etcd was not started: its unit is {state}")));
@@ -104,25 +127,34 @@ impl Systemd {
             match self.seen().await {
                 Seen::Stopped => return Ok(()),
                 Seen::Running(found) => {
-                    self.inner.bus.stop_and_kill().await?;
-                    if !self.inner.bus.state().await?.is_at_rest() {
-                        tokio::time::sleep(POLL).await;
-                        continue;
+                    self.stop_unit().await?;
+                    if self.inner.bus.state().await?.is_at_rest() {
+                        // what runs is not of the unit
+                        let killed =
+                            tokio::task::spawn_blocking(move || member_process::end(&found));
+                        killed.await.unwrap_or_else(|why| Err(ServiceError(why.to_string())))?;
                     }
-                    // what runs is not of the unit
-                    let killed = tokio::task::spawn_blocking(move || member_process::end(&found));
-                    killed.await.unwrap_or_else(|why| Err(ServiceError(why.to_string())))?;
                 }
                 Seen::Unknown(_) => {
                     let state = self.inner.bus.state().await?;
                     let waits = state.is_about_to_start() && begun.elapsed() < GATE_PATIENCE;
                     if !waits && !state.is_at_rest() {
-                        self.inner.bus.stop_and_kill().await?;
+                        self.stop_unit().await?;
                     }
-                    tokio::time::sleep(POLL).await;
                 }
             }
+            tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Ends the life that the unit has now, as the agent's own doing. That it can't be noted, on a full /run
+    /// perhaps, must not keep a fenced etcd running.
+    async fn stop_unit(&self) -> Result<(), ServiceError> {
+        let state = self.inner.bus.state().await?;
+        if let Err(why) = self.inner.stops.begin_own(&state.invocation) {
+            tracing::warn!(%why, "the agent's own stop of etcd is not noted, and will look like an operator's");
+        }
+        self.inner.bus.stop_and_kill().await
     }
 }
 
@@ -130,8 +162,12 @@ impl Systemd {
 impl Service for Systemd {
     async fn state(&self) -> Process {
         match self.seen().await {
-            Seen::Stopped if self.inner.stops.by_operator() => Process::StoppedByOperator,
-            seen @ (Seen::Running(_) | Seen::Stopped | Seen::Unknown(_)) => seen.process(),
+            Seen::Stopped if self.inner.is_kept_down().await => Process::StoppedByOperator,
+            Seen::Unknown(why) => {
+                tracing::debug!(why, "whether etcd runs can't be told");
+                Process::Unknown
+            }
+            seen @ (Seen::Running(_) | Seen::Stopped) => seen.process(),
         }
     }
 
@@ -140,6 +176,8 @@ impl Service for Systemd {
         let seen = self.seen().await;
         inner.whereabouts().refuse(&seen, start)?;
         inner.bus.refuse_flags(&inner.config.variables(start)).await?;
+        // before the unit is asked: an operator's stop that comes later is to be kept
+        inner.stops.forget()?;
         inner.permits.leave(start)?;
         let started = async {
             inner.bus.start().await?;
@@ -151,14 +189,13 @@ impl Service for Systemd {
         });
         // a permit that nobody took must not serve whoever starts the unit next
         inner.permits.withdraw()?;
-        started?;
-        inner.stops.forget()
+        started
     }
 
     async fn stop(&self) -> Result<(), ServiceError> {
-        let inner = &self.inner;
-        inner.permits.withdraw()?;
-        inner.stops.begin_own()?;
+        if let Err(why) = self.inner.permits.withdraw() {
+            tracing::warn!(%why, "a permit is left"); // a fenced etcd is stopped all the same
+        }
         let ended = tokio::time::timeout(STOP_PATIENCE, self.stop_for_good()).await;
         let ended = match ended {
             Ok(ended) => ended,
@@ -169,9 +206,8 @@ impl Service for Systemd {
                 }
             },
         };
-        inner.stops.end_own()?;
         if ended.is_ok() {
-            inner.bus.forget_failure().await; // a killed unit counts as failed until it is told otherwise
+            self.inner.bus.forget_failure().await; // a killed unit counts as failed until it is told otherwise
         }
         ended
     }
@@ -184,5 +220,52 @@ impl Inner {
             listen_peer_urls: &self.config.listen_peer_urls,
             start_lock: None,
         }
+    }
+
+    /// An etcd that runs while the unit does, and is none of the unit's processes, was started by somebody whom a
+    /// stop of the unit does not reach, such as a container's daemon.
+    fn of_the_unit(&self, found: Vec<Etcd>, state: Option<&UnitState>) -> Seen {
+        let outside = |state: &&UnitState| {
+            !state.is_at_rest() && !found.iter().any(|etcd| state.holds(etcd.id.pid))
+        };
+        if state.filter(outside).is_some() {
+            return Seen::Unknown(format!(
+                "etcd (pid {}) is no process of {}: in a container, its unit can't be owned",
+                found[0].id.pid, self.unit
+            ));
+        }
+        Seen::Running(found)
+    }
+
+    fn not_as_meant(&self, seen: &Seen) -> ServiceError {
+        match seen {
+            Seen::Unknown(why) => ServiceError(why.clone()),
+            Seen::Running(_) | Seen::Stopped => ServiceError(format!(
+                "etcd did not take its client URLs from {}: does {}, or a script in it, set them by a flag, or \
+                 from a file that it reads after that one?",
+                self.permits.member_file().display(),
+                self.unit
+            )),
+        }
+    }
+
+    fn no_gate(&self) -> String {
+        format!(
+            "{} has no gate: anybody could start etcd past a fence. Put 10-requorum.conf into \
+             /etc/systemd/system/{}.d, see that no later file says ExecCondition=, and run \
+             `systemctl daemon-reload`",
+            self.unit, self.unit
+        )
+    }
+
+    /// An operator's stop stands: its ExecStopPost noted it, or systemd shows that it came between two lives.
+    async fn is_kept_down(&self) -> bool {
+        if self.stops.by_operator() {
+            return true;
+        }
+        let cut = |state: &UnitState| {
+            state.was_stopped_between_two_lives() && !self.stops.is_own(&state.invocation)
+        };
+        self.bus.state().await.is_ok_and(|state| cut(&state))
     }
 }

@@ -1,14 +1,11 @@
 //! **unit_bus** — one systemd unit over D-Bus: what it is doing, and five words to it.
 //!
-//! In: the unit's name. Out: [`UnitState`], or why it can't be told. Every question is asked anew, over a
+//! In: the unit's name. Out: [`UnitState`](super::unit_state), or why it can't be told. Every question is asked anew, over a
 //! connection that is made again when it was lost: after `systemctl daemon-reexec` the bus is another.
 
+use super::unit_state::{Command, UnitState, is_gate};
 use crate::ports::service::ServiceError;
-use std::{
-    fmt, fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 use tokio::{sync::Mutex, time::timeout};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant};
 
@@ -17,48 +14,10 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 /// How long systemd may take to answer; it answers at once unless it is stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A command of a unit as systemd tells it (org.freedesktop.systemd1(5), ExecStart): path, arguments, whether a
-/// failure is ignored, and eight figures of its last run.
-type Command = (String, Vec<String>, bool, u64, u64, u64, u64, u32, i32, i32);
-
-/// What a unit is doing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct UnitState {
-    active: String,
-    sub: String,
-    /// How it ended last.
-    result: String,
-    /// What it was asked to do and is about to: `start`, `stop`, `restart`.
-    job: Option<String>,
-    has_processes: bool,
-}
-
-impl UnitState {
-    /// Nothing of it runs, and nothing will unless it is asked to.
-    pub(super) fn is_at_rest(&self) -> bool {
-        matches!(self.active.as_str(), "inactive" | "failed")
-            && self.job.is_none()
-            && !self.has_processes
-    }
-}
-
-impl UnitState {
-    /// Somebody asked for a start, and its gate has not answered yet.
-    pub(super) fn is_about_to_start(&self) -> bool {
-        matches!(self.job.as_deref(), Some("start" | "restart"))
-    }
-
-    /// It is asked to stop, and not to start again.
-    pub(super) fn is_about_to_stop(&self) -> bool {
-        self.job.as_deref() == Some("stop")
-    }
-}
-
-impl fmt::Display for UnitState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}, last result {})", self.active, self.sub, self.result)
-    }
-}
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+const SERVICE: &str = "org.freedesktop.systemd1.Service";
+/// The kinds of dependency by which one unit's end is another's (systemd.unit(5)).
+const COMPANY: [&str; 4] = ["Requires", "Requisite", "BindsTo", "PartOf"];
 
 /// A unit's place on the bus.
 pub(super) struct Bus {
@@ -77,22 +36,37 @@ impl Bus {
     /// systemd does not answer, or knows no such unit.
     pub(super) async fn state(&self) -> Result<UnitState, ServiceError> {
         let path = self.path().await?;
-        let text = async |interface: &str, name: &str| {
-            let value = self.property(&path, interface, name).await?;
-            String::try_from(value).map_err(|why| self.failed(&format!("reading {name}"), &why))
-        };
-        let unit = "org.freedesktop.systemd1.Unit";
-        let service = "org.freedesktop.systemd1.Service";
-        if text(unit, "LoadState").await? == "not-found" {
+        if self.text(&path, UNIT, "LoadState").await? == "not-found" {
             return Err(ServiceError(format!("systemd knows no unit {}", self.unit)));
         }
         Ok(UnitState {
-            active: text(unit, "ActiveState").await?,
-            sub: text(unit, "SubState").await?,
-            result: text(service, "Result").await?,
+            active: self.text(&path, UNIT, "ActiveState").await?,
+            sub: self.text(&path, UNIT, "SubState").await?,
+            result: self.text(&path, SERVICE, "Result").await?,
             job: self.job(&path).await?,
-            has_processes: has_processes(&text(service, "ControlGroup").await?),
+            invocation: hex::encode(self.read::<Vec<u8>>(&path, UNIT, "InvocationID").await?),
+            cgroup: self.text(&path, SERVICE, "ControlGroup").await?,
+            has_gate: is_gate(&self.read::<Vec<Command>>(&path, SERVICE, "ExecCondition").await?),
         })
+    }
+
+    /// Whether a unit that this one needs is not active: then systemd stops this one by itself, with a job like an
+    /// operator's.
+    pub(super) async fn lost_company(&self) -> Result<bool, ServiceError> {
+        let path = self.path().await?;
+        for kind in COMPANY {
+            for unit in self.read::<Vec<String>>(&path, UNIT, kind).await? {
+                let body = &(unit.as_str(),);
+                let found =
+                    self.call("/org/freedesktop/systemd1", MANAGER, "LoadUnit", body).await?;
+                let found: OwnedObjectPath =
+                    found.body().deserialize().map_err(|why| self.failed("finding it", &why))?;
+                if self.text(&found, UNIT, "ActiveState").await? != "active" {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Asks for a start, and does not wait for it. The start limit is for those who try again and again by
@@ -123,10 +97,7 @@ impl Bus {
     /// both are said ([SRC] etcd pkg/flags/flag.go verifyEnv).
     pub(super) async fn refuse_flags(&self, told: &[(String, String)]) -> Result<(), ServiceError> {
         let path = self.path().await?;
-        let commands =
-            self.property(&path, "org.freedesktop.systemd1.Service", "ExecStart").await?;
-        let commands = Vec::<Command>::try_from(commands)
-            .map_err(|why| self.failed("reading its ExecStart", &why))?;
+        let commands = self.read::<Vec<Command>>(&path, SERVICE, "ExecStart").await?;
         let said = commands.iter().flat_map(|command| &command.1).find(|argument| {
             let flag = argument.trim_start_matches('-');
             let flag = flag.split('=').next().unwrap_or(flag);
@@ -143,14 +114,11 @@ impl Bus {
 
     /// What the unit was asked to do and is about to.
     async fn job(&self, path: &OwnedObjectPath) -> Result<Option<String>, ServiceError> {
-        let job = self.property(path, "org.freedesktop.systemd1.Unit", "Job").await?;
-        let (job, path) = <(u32, OwnedObjectPath)>::try_from(job)
-            .map_err(|why| self.failed("reading its job", &why))?;
+        let (job, path) = self.read::<(u32, OwnedObjectPath)>(path, UNIT, "Job").await?;
         if job == 0 {
             return Ok(None);
         }
-        let kind = self.property(&path, "org.freedesktop.systemd1.Job", "JobType").await?;
-        String::try_from(kind).map(Some).map_err(|why| self.failed("reading its job", &why))
+        self.text(&path, "org.freedesktop.systemd1.Job", "JobType").await.map(Some)
     }
 
     async fn tell<B>(&self, method: &str, body: &B) -> Result<(), ServiceError>
@@ -165,6 +133,29 @@ impl Bus {
         let body = &(self.unit.as_str(),);
         let answer = self.call("/org/freedesktop/systemd1", MANAGER, "LoadUnit", body).await?;
         answer.body().deserialize().map_err(|why| self.failed("finding it", &why))
+    }
+
+    async fn text(
+        &self,
+        path: &OwnedObjectPath,
+        interface: &str,
+        name: &str,
+    ) -> Result<String, ServiceError> {
+        self.read(path, interface, name).await
+    }
+
+    /// A property as the type that it is of.
+    async fn read<T>(
+        &self,
+        path: &OwnedObjectPath,
+        interface: &str,
+        name: &str,
+    ) -> Result<T, ServiceError>
+    where
+        T: TryFrom<OwnedVariant, Error: fmt::Display>,
+    {
+        let value = self.property(path, interface, name).await?;
+        T::try_from(value).map_err(|why| self.failed(&format!("reading {name}"), &why))
     }
 
     async fn property(
@@ -210,29 +201,4 @@ impl Bus {
     fn failed(&self, what: &str, why: &dyn fmt::Display) -> ServiceError {
         ServiceError(format!("{what} of unit {}: {why}", self.unit))
     }
-}
-
-/// Whether a process is left in the unit's cgroup. What can't be read is taken for one.
-fn has_processes(cgroup: &str) -> bool {
-    let Some(below) = cgroup.strip_prefix('/').filter(|below| !below.is_empty()) else {
-        return false; // it has none
-    };
-    let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"];
-    let dirs = roots.iter().map(|root| Path::new(root).join(below)).filter(|dir| dir.exists());
-    dirs.into_iter().any(|dir| is_populated(&dir))
-}
-
-fn is_populated(dir: &PathBuf) -> bool {
-    match fs::read_to_string(dir.join("cgroup.procs")) {
-        Ok(pids) if pids.trim().is_empty() => {}
-        Ok(_) => return true,
-        Err(why) if why.kind() == std::io::ErrorKind::NotFound => return false,
-        Err(_) => return true,
-    }
-    let Ok(below) = fs::read_dir(dir) else { return dir.exists() };
-    below
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .any(|path| is_populated(&path))
 }

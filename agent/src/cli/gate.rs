@@ -57,7 +57,8 @@ pub(super) async fn pass(context: &Context<'_>) -> Result<(), Problem> {
 /// Notes for the agent whether an operator stopped the unit, or it ended by itself, or by the agent's word.
 pub(super) async fn stopped(context: &Context<'_>) -> Result<(), Problem> {
     let permits = permits(context, context.settings()?)?;
-    let asked = permits.stopped().await.map_err(|error| {
+    let invocation = std::env::var("INVOCATION_ID").unwrap_or_default(); // systemd.exec(5)
+    let asked = permits.stopped(&invocation).await.map_err(|error| {
         Problem::new(Code::Failed, "whether an operator stopped etcd could not be noted")
             .because(error)
             .next("requorum pause --because TEXT, if it is to stay stopped")
@@ -80,7 +81,7 @@ fn permits(context: &Context<'_>, settings: &Settings) -> Result<Arc<dyn Permits
 }
 
 fn unprepared(error: &ServiceError) -> Problem {
-    Problem::new(Code::Failed, "what etcd should read can't be prepared; it must not start")
+    Problem::new(Code::Fenced, "what etcd should read can't be prepared; it must not start")
         .because(error)
         .next("requorum status")
 }
@@ -88,7 +89,7 @@ fn unprepared(error: &ServiceError) -> Problem {
 async fn here(context: &Context<'_>, settings: &Settings) -> Result<(Data, Memory), Problem> {
     let machine = context.doors.machine(settings);
     let memory = machine.memory().await.map_err(|error| {
-        Problem::new(Code::Failed, "what this machine promised can't be read; etcd must not start")
+        Problem::new(Code::Fenced, "what this machine promised can't be read; etcd must not start")
             .because(error)
             .next(format!("ls -l {}", settings.state_dir.display()))
     })?;

@@ -185,6 +185,12 @@ fn reason() -> NonEmptyStringValueParser {
     NonEmptyStringValueParser::new()
 }
 
+/// A gate that can't answer is a failure of etcd's unit, which systemd shows and tries again; only "not yet" leaves it
+/// stopped in silence, because then the agent starts it.
+pub fn loud(problem: Problem) -> Problem {
+    if problem.code == Code::Failed { problem } else { Problem { code: Code::Fenced, ..problem } }
+}
+
 /// The doors that only few verbs need. `main` opens them when they are asked for.
 #[async_trait]
 pub trait Doors: Send + Sync {

@@ -136,7 +136,12 @@ fn scalar(node: &Yaml<'_>) -> Option<String> {
         Yaml::Value(Scalar::Integer(value)) => Some(value.to_string()),
         Yaml::Value(Scalar::String(value)) => Some(value.to_string()),
         Yaml::Representation(text, ..) => Some(text.to_string()),
-        _ => None,
+        Yaml::Value(_)
+        | Yaml::Sequence(_)
+        | Yaml::Mapping(_)
+        | Yaml::Tagged(..)
+        | Yaml::Alias(_)
+        | Yaml::BadValue => None,
     }
 }
 

@@ -13,10 +13,14 @@ use crate::drill::{
     writer::{Ack, Oracle, Writer},
 };
 
+use std::time::Duration;
+
 /// Writes that make a load worth losing.
 const LOAD: usize = 50;
 /// Where a plain snapshot is for any tool.
 pub(super) const EXPORTED: &str = "drill/exported/etcd-snapshots/snapshot.db";
+/// Longer than systemd waits for an automatic restart, and an agent for one of its own.
+const DWELL: Duration = Duration::from_secs(4);
 /// What an agent votes while an operator's stop stands.
 const STOPPED: &str = "stopped-by-operator";
 
@@ -76,6 +80,8 @@ impl Scene {
                 which.iter().all(|index| votes[*index] == STOPPED).then_some(())
             })
             .await?;
+        // that nothing happens can only be waited for: longer than an agent takes to start what is down
+        tokio::time::sleep(DWELL).await;
         for index in which {
             let state = self.hosts.nodes[*index].state_of(ETCD).await?;
             let what = format!("{} stays stopped", self.hosts.nodes[*index].name);

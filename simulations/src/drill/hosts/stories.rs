@@ -11,6 +11,7 @@ use super::{
 use crate::drill::{
     cluster::Options,
     report::Report,
+    status::Status,
     timeline::{Figures, Tell},
     trouble::Trouble,
     verdict::{self, Checks},
@@ -36,10 +37,14 @@ pub enum Story {
     PowerCut,
     /// The agents end, by whatever; units are reloaded.
     AgentsEnd,
+    /// etcd is stopped just when systemd is about to start it again; its unit is masked.
+    Restarting,
+    /// An operator's file takes the gate away.
+    NoGate,
 }
 
 /// Every story.
-pub const ALL: [Story; 8] = [
+pub const ALL: [Story; 10] = [
     Story::Saved,
     Story::Automated,
     Story::Replaced,
@@ -48,6 +53,8 @@ pub const ALL: [Story; 8] = [
     Story::QuorumLost,
     Story::PowerCut,
     Story::AgentsEnd,
+    Story::Restarting,
+    Story::NoGate,
 ];
 
 impl Story {
@@ -62,6 +69,8 @@ impl Story {
             Self::QuorumLost => "quorum-lost",
             Self::PowerCut => "power-cut",
             Self::AgentsEnd => "agents-end",
+            Self::Restarting => "restarting",
+            Self::NoGate => "no-gate",
         }
     }
 
@@ -89,6 +98,12 @@ impl Story {
             Self::PowerCut => {
                 "all hosts lose power; etcd comes back by itself, nothing is restored"
             }
+            Self::Restarting => {
+                "etcd is stopped between its end and an automatic restart, and masked; that is kept too"
+            }
+            Self::NoGate => {
+                "an operator's file takes the gate away; no agent votes for such a unit"
+            }
             Self::AgentsEnd => "agents are killed, reloaded and restarted; etcd does not notice",
         }
     }
@@ -103,6 +118,8 @@ impl Story {
             Self::QuorumLost => scene.quorum_lost().await,
             Self::PowerCut => scene.power_cut().await,
             Self::AgentsEnd => scene.agents_end().await,
+            Self::Restarting => scene.restarting().await,
+            Self::NoGate => scene.no_gate().await,
         }
     }
 }
@@ -224,9 +241,8 @@ impl Scene {
     async fn stopped(&mut self) -> Result<(), Trouble> {
         self.load().await?;
         self.stop_all().await?;
-        let codes = self.hosts.statuses().await.unwrap_or_default();
-        let told =
-            codes.iter().all(|status| status.codes().iter().any(|c| c == "STOPPED_BY_OPERATOR"));
+        let says = |status: &Status| status.codes().iter().any(|c| c == "STOPPED_BY_OPERATOR");
+        let told = self.hosts.statuses().await.is_some_and(|all| all.iter().all(says));
         self.checks.note("each agent says why it starts nothing", told, "STOPPED_BY_OPERATOR");
         self.say(format!("systemctl start {ETCD} on each, one after the other"));
         self.hosts.one_by_one("start", ETCD).await?;
@@ -278,6 +294,56 @@ impl Scene {
         self.say("all hosts lose power, and boot again");
         self.hosts.power_off(&all)?;
         self.hosts.boot(&all)?;
+        self.healed_without_restore().await?;
+        self.nothing_lost().await
+    }
+
+    async fn restarting(&mut self) -> Result<(), Trouble> {
+        self.load().await?;
+        self.say(format!("{ETCD} is killed, and stopped before systemd starts it again"));
+        self.hosts.nodes[0].must(&["systemctl", "kill", "-s", "KILL", ETCD]).await?;
+        self.hosts
+            .until("systemd is about to start etcd again", async |hosts| {
+                let words = ["systemctl", "show", "-P", "SubState", ETCD];
+                let sub = hosts.nodes[0].must(&words).await.ok()?;
+                (sub.trim() == "auto-restart").then_some(())
+            })
+            .await?;
+        self.hosts.nodes[0].must(&["systemctl", "stop", ETCD]).await?;
+        self.kept_down(&[0]).await?;
+        self.hosts.nodes[0].must(&["systemctl", "mask", "--runtime", ETCD]).await?;
+        let refused = self.hosts.nodes[0].run(&["systemctl", "start", ETCD]).await?;
+        self.checks.note(
+            "a masked unit is not started",
+            !refused.status.success(),
+            "systemctl start",
+        );
+        self.kept_down(&[0]).await?;
+        self.hosts.nodes[0].must(&["systemctl", "unmask", "--runtime", ETCD]).await?;
+        self.hosts.nodes[0].must(&["systemctl", "start", ETCD]).await?;
+        self.healed_without_restore().await?;
+        self.nothing_lost().await
+    }
+
+    async fn no_gate(&mut self) -> Result<(), Trouble> {
+        self.load().await?;
+        let file = "/etc/systemd/system/etcd-member.service.d/90-operator.conf";
+        self.say(format!("{file} says ExecCondition="));
+        let node = &self.hosts.nodes[0];
+        let before = node.must(&["systemctl", "show", "-P", "MainPID", ETCD]).await?;
+        node.machine.put(file, "[Service]\nExecCondition=\n", 0o644)?;
+        node.must(&["systemctl", "daemon-reload"]).await?;
+        let restarted = node.run(&["systemctl", "restart", AGENT]).await?;
+        let journal = node.journal().await;
+        let said = journal.lines().find(|line| line.contains("has no gate")).unwrap_or_default();
+        let refused = !restarted.status.success() && !said.is_empty();
+        self.checks.note("the agent does not run, and says why", refused, said);
+        let node = &self.hosts.nodes[0];
+        let after = node.must(&["systemctl", "show", "-P", "MainPID", ETCD]).await?;
+        node.must(&["rm", file]).await?;
+        node.must(&["systemctl", "daemon-reload"]).await?;
+        node.must(&["systemctl", "restart", AGENT]).await?;
+        self.checks.equal("etcd went on running", &after, &before);
         self.healed_without_restore().await?;
         self.nothing_lost().await
     }
