@@ -136,7 +136,7 @@ pub fn settle(env: &Environment) -> Result<Settings, Problem> {
         encryption: encryption::encryption(env)?,
         table: optional("REQUORUM_TABLE", "requorum"),
         owner: owner::owner(env)?,
-        etcd_dir: etcd_dir(env)?,
+        etcd_dir: etcd_dir(env),
         etcd_args: optional("REQUORUM_ETCD_ARGS", "")
             .split_whitespace()
             .map(ToOwned::to_owned)
@@ -290,17 +290,18 @@ fn etcd_environment(env: &Environment) -> Vec<(String, String)> {
     of_etcd.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-fn etcd_dir(env: &Environment) -> Result<PathBuf, Problem> {
+/// Where etcd's tools are: on PATH, or beside our own binary. That they are nowhere keeps an agent from running, which
+/// asks them for their versions; it must keep no gate from answering.
+fn etcd_dir(env: &Environment) -> PathBuf {
     if let Some(dir) = env.get("REQUORUM_ETCD_DIR") {
-        return Ok(dir.into());
+        return dir.into();
     }
     let path = env.get("PATH").cloned().unwrap_or_default();
+    let own = std::env::current_exe().ok().and_then(|file| Some(file.parent()?.to_owned()));
     let found = std::env::split_paths(&path)
+        .chain(own)
         .find(|dir| dir.join("etcd").is_file() && dir.join("etcdutl").is_file());
-    found.ok_or_else(|| {
-        Problem::new(Code::Usage, "neither REQUORUM_ETCD_DIR nor PATH leads to etcd and etcdutl")
-            .next("install etcd 3.5.10 or newer, or set REQUORUM_ETCD_DIR")
-    })
+    found.unwrap_or_else(|| "/usr/bin".into())
 }
 
 fn instance(env: &Environment) -> Result<Instance, Problem> {

@@ -38,7 +38,7 @@ pub struct Flags {
     /// The agent's memory and socket [REQUORUM_STATE_DIR; default: /var/lib/requorum]
     #[arg(long, value_name = "DIR", global = true, hide_short_help = true)]
     pub state_dir: Option<String>,
-    /// Directory with etcd and etcdutl [REQUORUM_ETCD_DIR; default: the one on PATH]
+    /// Directory with etcd and etcdutl [REQUORUM_ETCD_DIR; default: on PATH, else beside this program]
     #[arg(long, value_name = "DIR", global = true, hide_short_help = true)]
     pub etcd_dir: Option<String>,
     /// This machine's identity, never used by another one [REQUORUM_INSTANCE; default:

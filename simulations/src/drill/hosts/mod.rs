@@ -5,6 +5,7 @@
 
 mod node;
 mod scene;
+mod plays;
 mod stories;
 
 pub use stories::{ALL, Story, named, run};
@@ -81,6 +82,12 @@ impl Hosts {
 
     const fn stores(&self) -> &Stores {
         &self.stores
+    }
+
+    /// `true`: neither store answers; `false`: both do again, with all that they held.
+    fn cut_stores(&self, cut: bool) {
+        self.stores.objects.cut(cut);
+        self.stores.tables.cut(cut);
     }
 
     /// Where their disks are.
