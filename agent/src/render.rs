@@ -34,6 +34,11 @@ pub enum Output {
     Json,
 }
 
+/// Text that is for a file.
+pub fn raw(text: &str) {
+    print!("{text}");
+}
+
 /// A failed verb, on stderr.
 pub fn problem(problem: &Problem, output: Output) {
     #[expect(clippy::print_stderr, reason = "errors go to stderr")]

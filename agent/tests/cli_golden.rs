@@ -161,3 +161,21 @@ fn a_check_shows_each_member() {
     golden("check_table.txt", &render::check_text(&check));
     golden("check.json", &render::json_text(&check));
 }
+
+/// The manual and completions name what the command line has; their wording is clap's.
+#[test]
+fn what_a_package_ships_is_generated() {
+    let man = run(&["generate", "man"], &[]);
+    assert!(man.contains(".TH requorum 1") && man.contains("reconfigure"), "{man}");
+    for (shell, mark) in
+        [("bash", "complete -F"), ("zsh", "#compdef requorum"), ("fish", "complete -c")]
+    {
+        let text = run(&["generate", shell], &[]);
+        assert!(text.contains(mark) && text.contains("cluster-is-healthy"), "{shell}: {text}");
+    }
+    let dir = tempfile::tempdir().expect("a scratch directory");
+    run(&["generate", "man", "--into", dir.path().to_str().expect("a plain path")], &[]);
+    for page in ["requorum.1", "requorum-restore.1", "requorum-snapshot-ls.1"] {
+        assert!(dir.path().join(page).is_file(), "{page}");
+    }
+}

@@ -3,8 +3,8 @@
 //!
 //! Reading order: how old names become new ones ([`etcdadm`]), verbs that ask etcd itself
 //! (`direct`), who answers the others (`voice`), what is said to it (`words`), what needs no
-//! cluster's answer (`alone`), may etcd start (`gate`), what is
-//! in the bucket ([`snapshots`], `adopting`, `pruning`, `rehearsing`), and the agent itself ([`agent`]).
+//! cluster's answer (`alone`), may etcd start (`gate`), what a package ships
+//! ([`generating`]), what is in the bucket ([`snapshots`], `adopting`, `pruning`, `rehearsing`), and the agent itself ([`agent`]).
 
 pub mod etcdadm;
 mod direct;
@@ -13,6 +13,7 @@ mod words;
 mod alone;
 mod gate;
 mod interrupted;
+pub mod generating;
 pub mod snapshots;
 mod adopting;
 mod pruning;
@@ -160,6 +161,9 @@ pub enum Verb {
     /// Show this node's settings
     #[command(subcommand)]
     Config(Config),
+    /// Write the manual, or completions for a shell
+    #[command(subcommand)]
+    Generate(generating::Generate),
     /// Nothing: the agent sees by itself that etcd has started
     #[command(alias = "member_status_set_started", hide = true)]
     MemberStatusSetStarted,
@@ -253,6 +257,7 @@ pub async fn run(verb: Verb, context: &Context<'_>) -> Result<(), Problem> {
             render::settings(&rows, origin, context.output);
             Ok(())
         }
+        Verb::Generate(what) => generating::run(&what),
         Verb::CreateTable => alone::create_table(context).await,
         Verb::MemberStatusSetStarted => Ok(()),
         Verb::Save { timer } => alone::save(context, timer).await,

@@ -147,6 +147,7 @@ fn request(context: &Context<'_>, verb: Verb) -> Result<Request, Problem> {
         Verb::Agent { .. }
         | Verb::Save { .. }
         | Verb::Config(_)
+        | Verb::Generate(_)
         | Verb::Snapshot(_)
         | Verb::Status { .. }
         | Verb::Explain
