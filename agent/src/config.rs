@@ -159,6 +159,24 @@ pub fn settle(env: &Environment) -> Result<Settings, Problem> {
     })
 }
 
+/// The settings of a gate: where some are wrong that it does not need, it answers without them. A typing error in the
+/// name of a guard must keep no etcd down that may run (protocol.md 1.4, boot rule 2).
+///
+/// # Errors
+/// As [`settle`], for what a gate needs: which member this is, where its data and its records are.
+pub fn settle_gate(env: &Environment) -> Result<Settings, Problem> {
+    settle(env).or_else(|problem| {
+        let needed: Environment = env
+            .iter()
+            .filter(|(name, _)| names::is_a_gates(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        let settings = settle(&needed)?;
+        tracing::warn!("the gate answers without what is wrong: {}", problem.sentence);
+        Ok(settings)
+    })
+}
+
 fn wrong(key: &str, value: &str, wanted: &str) -> Problem {
     Problem::new(Code::Usage, format!("{key} is `{value}`; it must be {wanted}")).next(
         "mend it in /var/run/coreos/etcdadm-environment or in the unit, then start the agent again",

@@ -53,9 +53,10 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), Problem> {
     speak_to_stderr(cli.log, matches!(cli.verb, Verb::Agent { .. }));
-    let said = config::gathered(&cli.flags, std::env::vars_os())?;
+    let gate = matches!(cli.verb, Verb::Reconfigure { .. });
+    let said = config::gathered(&cli.flags, std::env::vars_os(), !gate)?;
     let env = said.iter().map(|(name, said)| (name.clone(), said.value.clone())).collect();
-    let settings = config::settle(&env);
+    let settings = if gate { config::settle_gate(&env) } else { config::settle(&env) };
     // a whole look at etcd must fit into the gap over which evidence accrues
     let gap = settings.as_ref().map_or(Timers::PRODUCTION.gap, |settings| settings.timers.gap);
     let patience = Duration::from_millis(gap.0 / 5);

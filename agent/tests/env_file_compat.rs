@@ -154,7 +154,7 @@ fn each_setting_knows_who_said_it() {
     let flags =
         Flags { env_file: Some(env_file.clone()), table: Some("t".into()), ..Flags::default() };
     let process = [(OsString::from("ETCD_NAME"), OsString::from("etcd1"))];
-    let gathered = config::gathered(&flags, process.clone().into_iter()).expect("gathered");
+    let gathered = config::gathered(&flags, process.clone().into_iter(), true).expect("gathered");
     let env = config::environment(&flags, process.into_iter()).expect("gathered");
     let settings = config::settle(&env).expect("settled");
     let rows = config::shown(&settings, &gathered);
@@ -171,4 +171,18 @@ fn each_setting_knows_who_said_it() {
     assert_eq!(row("REQUORUM_SERVICE"), ("exec", None));
     // kube-aws's ten seconds are too short to hear of a living quorum
     assert_eq!(row("ETCDADM_CLUSTER_FAILURE_PERIOD_LIMIT"), ("15", env_file));
+}
+
+#[test]
+fn a_gate_answers_although_a_guard_is_misspelt() {
+    let mut env: Environment = parse(KUBE_AWS).expect("sound");
+    env.insert("REQUORUM_INSTANCE".into(), "i-0abc".into());
+    env.insert("REQUORUM_MIN_MEMBER".into(), "2".into());
+    env.insert("ETCD_CLUSTER_FAILURE_PERIOD_LIMIT".into(), "soon".into());
+    assert!(config::settle(&env).is_err(), "no agent runs with that");
+    let settings = config::settle_gate(&env).expect("a gate does");
+    assert_eq!((settings.name.as_str(), settings.seats.len()), ("etcd0", 3));
+    env.remove("ETCD_DATA_DIR");
+    let problem = config::settle_gate(&env).expect_err("it needs to know where the data is");
+    assert!(problem.sentence.contains("ETCD_DATA_DIR"), "{problem}");
 }

@@ -116,8 +116,10 @@ impl ExecConfig {
     /// What a unit that runs etcd must find in its environment for this start; empty: as if it was not said
     /// ([SRC] etcd pkg/flags/flag.go setFlagFromEnv). Flags in the unit would go before: they are refused.
     pub(super) fn variables(&self, start: &Start) -> Vec<(String, String)> {
+        // the seats may stay: with data etcd asks for none, and the next gate needs them
+        let silenced = NEVER_INHERITED.iter().filter(|name| **name != "ETCD_INITIAL_CLUSTER");
         let mut told: Vec<(String, String)> =
-            NEVER_INHERITED.iter().map(|name| ((*name).to_owned(), String::new())).collect();
+            silenced.map(|name| ((*name).to_owned(), String::new())).collect();
         if start.quarantined {
             told.push((process_table::variable(CLIENTS), self.quarantine_url()));
             told.push((process_table::variable(CLIENTS_BESIDE), String::new()));

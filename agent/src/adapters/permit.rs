@@ -143,9 +143,15 @@ impl Permits for PermitFiles {
             .map_err(|why| named(&self.member_file, &why))
     }
 
-    async fn stopped(&self, invocation: &str) -> Result<bool, ServiceError> {
+    async fn stopped(&self, invocation: &str, result: &str) -> Result<bool, ServiceError> {
+        // one that ends by itself is asked to stop by systemd, where another unit is bound to it and it to that
+        if !matches!(result, "success" | "timeout") {
+            return Ok(false);
+        }
         let bus = Bus::new(&self.unit);
-        let asked = bus.state().await?.is_about_to_stop() && !bus.lost_company().await?;
+        // in doubt it was an operator: etcd that stays down is seen, one that comes back unasked may not be
+        let lost = bus.lost_company().await.unwrap_or(false);
+        let asked = bus.state().await?.is_about_to_stop() && !lost;
         self.stops().ended(invocation, asked)
     }
 }
@@ -262,7 +268,8 @@ mod tests {
         let open = Start { quarantined: false, ..start(None) };
         files.prepare(Some(&open)).expect("written");
         assert!(!read().contains_key("ETCD_LISTEN_CLIENT_URLS"));
-        assert_eq!(read()["ETCD_INITIAL_CLUSTER"], "");
+        assert_eq!(read()["ETCD_INITIAL_CLUSTER_STATE"], "");
+        assert!(!read().contains_key("ETCD_INITIAL_CLUSTER"), "the next gate needs the seats");
         files.prepare(None).expect("written");
         assert!(read().is_empty());
     }

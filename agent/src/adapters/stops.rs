@@ -36,12 +36,20 @@ impl Stops {
         if self.is_own(invocation) {
             return Ok(());
         }
-        durable::write(&self.own, invocation.as_bytes()).map_err(|why| named(&self.own, &why))
+        // the one before is kept: its ExecStopPost may still be under way
+        let before = self.noted().lines().next().unwrap_or_default().to_owned();
+        let both = format!("{invocation}\n{before}\n");
+        durable::write(&self.own, both.as_bytes()).map_err(|why| named(&self.own, &why))
+    }
+
+    fn noted(&self) -> String {
+        let noted = durable::read(&self.own).ok().flatten().unwrap_or_default();
+        String::from_utf8(noted).unwrap_or_default()
     }
 
     /// Whether an agent ended this life of the unit, or is about to.
     pub(super) fn is_own(&self, invocation: &str) -> bool {
-        durable::read(&self.own).is_ok_and(|own| own.as_deref() == Some(invocation.as_bytes()))
+        !invocation.is_empty() && self.noted().lines().any(|own| own == invocation)
     }
 
     /// This life of the unit has ended; `asked`: because somebody asked it to. `true`: an operator, and it is noted.
@@ -85,6 +93,8 @@ mod tests {
         assert!(!stops.by_operator());
         stops.begin_own("life-2").expect("noted");
         stops.begin_own("life-2").expect("noted again");
+        stops.begin_own("life-2b").expect("a restart came between");
+        assert_eq!(stops.ended("life-2b", true), Ok(false));
         assert_eq!(stops.ended("life-2", true), Ok(false), "the agent's own, however late");
         assert_eq!(stops.ended("life-3", true), Ok(true), "and none of a later life");
     }

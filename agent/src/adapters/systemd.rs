@@ -100,20 +100,19 @@ impl Systemd {
     /// Waits until etcd's process is there as it was meant to be, or the unit has given it up.
     async fn has_started(&self, start: &Start) -> Result<(), ServiceError> {
         loop {
+            let before = self.inner.bus.state().await?;
+            let looked = self.look().await;
             let state = self.inner.bus.state().await?;
-            match self.look().await {
-                Seen::Running(found) => {
-                    let seen = self.inner.of_the_unit(found, Some(&state));
-                    let wanted = Process::Running { quarantined: start.quarantined };
-                    if seen.process() == wanted {
-                        return Ok(());
-                    }
-                    self.stop().await?;
-                    return Err(self.inner.not_as_meant(&seen));
+            if let Seen::Running(found) = looked {
+                let seen = self.inner.of_the_unit(found, Some(&state));
+                if seen.process() == (Process::Running { quarantined: start.quarantined }) {
+                    return Ok(());
                 }
-                Seen::Stopped | Seen::Unknown(_) => {}
-            }
-            if state.is_at_rest() {
+                if matches!(seen, Seen::Running(_)) {
+                    self.stop().await?;
+                    return Err(self.inner.not_as_meant());
+                }
+            } else if before.is_at_rest() && state.is_at_rest() {
                 return Err(ServiceError(format!("etcd was not started: its unit is {state}")));
             }
             tokio::time::sleep(POLL).await;
@@ -154,7 +153,13 @@ impl Systemd {
         if let Err(why) = self.inner.stops.begin_own(&state.invocation) {
             tracing::warn!(%why, "the agent's own stop of etcd is not noted, and will look like an operator's");
         }
-        self.inner.bus.stop_and_kill().await
+        self.inner.bus.stop_and_kill().await?;
+        // an automatic restart may have begun another life in between
+        let after = self.inner.bus.state().await?;
+        if let Err(why) = self.inner.stops.begin_own(&after.invocation) {
+            tracing::debug!(%why, "not noted either");
+        }
+        Ok(())
     }
 }
 
@@ -226,7 +231,9 @@ impl Inner {
     /// stop of the unit does not reach, such as a container's daemon.
     fn of_the_unit(&self, found: Vec<Etcd>, state: Option<&UnitState>) -> Seen {
         let outside = |state: &&UnitState| {
-            !state.is_at_rest() && !found.iter().any(|etcd| state.holds(etcd.id.pid))
+            !state.cgroup.is_empty()
+                && !state.is_at_rest()
+                && !found.iter().any(|etcd| state.holds(etcd.id.pid))
         };
         if state.filter(outside).is_some() {
             return Seen::Unknown(format!(
@@ -237,16 +244,13 @@ impl Inner {
         Seen::Running(found)
     }
 
-    fn not_as_meant(&self, seen: &Seen) -> ServiceError {
-        match seen {
-            Seen::Unknown(why) => ServiceError(why.clone()),
-            Seen::Running(_) | Seen::Stopped => ServiceError(format!(
-                "etcd did not take its client URLs from {}: does {}, or a script in it, set them by a flag, or \
-                 from a file that it reads after that one?",
-                self.permits.member_file().display(),
-                self.unit
-            )),
-        }
+    fn not_as_meant(&self) -> ServiceError {
+        ServiceError(format!(
+            "etcd did not take its client URLs from {}: does {}, or a script in it, set them by a flag, or \
+             from a file that it reads after that one?",
+            self.permits.member_file().display(),
+            self.unit
+        ))
     }
 
     fn no_gate(&self) -> String {
@@ -266,6 +270,7 @@ impl Inner {
         let cut = |state: &UnitState| {
             state.was_stopped_between_two_lives() && !self.stops.is_own(&state.invocation)
         };
-        self.bus.state().await.is_ok_and(|state| cut(&state))
+        let cut = self.bus.state().await.is_ok_and(|state| cut(&state));
+        cut && !self.bus.lost_company().await.unwrap_or(false)
     }
 }

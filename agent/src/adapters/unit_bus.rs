@@ -18,6 +18,8 @@ const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE: &str = "org.freedesktop.systemd1.Service";
 /// The kinds of dependency by which one unit's end is another's (systemd.unit(5)).
 const COMPANY: [&str; 4] = ["Requires", "Requisite", "BindsTo", "PartOf"];
+/// The same, seen from the other end.
+const FOLLOWERS: [&str; 3] = ["RequiredBy", "BoundBy", "ConsistsOf"];
 
 /// A unit's place on the bus.
 pub(super) struct Bus {
@@ -46,14 +48,22 @@ impl Bus {
             job: self.job(&path).await?,
             invocation: hex::encode(self.read::<Vec<u8>>(&path, UNIT, "InvocationID").await?),
             cgroup: self.text(&path, SERVICE, "ControlGroup").await?,
+            is_wanted: self.read::<bool>(&path, UNIT, "ConditionResult").await?
+                && self.read::<bool>(&path, UNIT, "AssertResult").await?,
             has_gate: is_gate(&self.read::<Vec<Command>>(&path, SERVICE, "ExecCondition").await?),
         })
     }
 
-    /// Whether a unit that this one needs is not active: then systemd stops this one by itself, with a job like an
-    /// operator's.
+    /// Whether a unit that this one needs has ended since this one began: then systemd stops this one by itself, with
+    /// a job like an operator's. One that needs this one in turn, as kube-aws's do, ends with it in good order; then
+    /// only its failure counts.
     pub(super) async fn lost_company(&self) -> Result<bool, ServiceError> {
         let path = self.path().await?;
+        let began = self.read::<u64>(&path, UNIT, "ActiveEnterTimestampMonotonic").await?;
+        let mut mutual = Vec::new();
+        for kind in FOLLOWERS {
+            mutual.extend(self.read::<Vec<String>>(&path, UNIT, kind).await?);
+        }
         for kind in COMPANY {
             for unit in self.read::<Vec<String>>(&path, UNIT, kind).await? {
                 let body = &(unit.as_str(),);
@@ -61,7 +71,11 @@ impl Bus {
                     self.call("/org/freedesktop/systemd1", MANAGER, "LoadUnit", body).await?;
                 let found: OwnedObjectPath =
                     found.body().deserialize().map_err(|why| self.failed("finding it", &why))?;
-                if self.text(&found, UNIT, "ActiveState").await? != "active" {
+                let ended =
+                    self.read::<u64>(&found, UNIT, "InactiveEnterTimestampMonotonic").await?;
+                let active = self.text(&found, UNIT, "ActiveState").await?;
+                let gone = active == "failed" || (active == "inactive" && !mutual.contains(&unit));
+                if gone && ended > began {
                     return Ok(true);
                 }
             }

@@ -31,6 +31,8 @@ pub(super) struct UnitState {
     pub(super) cgroup: String,
     /// Every start of it passes our gate.
     pub(super) has_gate: bool,
+    /// All that its own Condition...= and Assert...= lines asked of the last start was so.
+    pub(super) is_wanted: bool,
 }
 
 impl UnitState {
@@ -53,9 +55,10 @@ impl UnitState {
 
     /// Its process had ended by itself and systemd was about to start it again, when somebody stopped it: then no
     /// ExecStopPost is run (measured, systemd 252). Where systemd gave up it is `failed`, where the gate said no
-    /// the result is that.
+    /// the result is that; where a condition of the unit's own said no, a mount that is away perhaps, nobody did.
     pub(super) fn was_stopped_between_two_lives(&self) -> bool {
-        self.active == "inactive" && !matches!(self.result.as_str(), "success" | "exec-condition")
+        let idle = self.active == "inactive" && self.job.is_none() && self.is_wanted;
+        idle && !matches!(self.result.as_str(), "success" | "exec-condition")
     }
 
     /// A process of this pid is one of the unit's. What can't be read is none.
@@ -121,6 +124,7 @@ mod tests {
             invocation: String::new(),
             cgroup: String::new(),
             has_gate: true,
+            is_wanted: true,
         }
     }
 
@@ -144,6 +148,8 @@ mod tests {
         assert!(!state("failed", "signal", None).was_stopped_between_two_lives());
         assert!(!state("inactive", "exec-condition", None).was_stopped_between_two_lives());
         assert!(!state("inactive", "success", None).was_stopped_between_two_lives());
+        let unwanted = UnitState { is_wanted: false, ..state("inactive", "signal", None) };
+        assert!(!unwanted.was_stopped_between_two_lives(), "its own condition keeps it down");
     }
 
     #[test]

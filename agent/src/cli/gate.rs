@@ -57,8 +57,9 @@ pub(super) async fn pass(context: &Context<'_>) -> Result<(), Problem> {
 /// Notes for the agent whether an operator stopped the unit, or it ended by itself, or by the agent's word.
 pub(super) async fn stopped(context: &Context<'_>) -> Result<(), Problem> {
     let permits = permits(context, context.settings()?)?;
-    let invocation = std::env::var("INVOCATION_ID").unwrap_or_default(); // systemd.exec(5)
-    let asked = permits.stopped(&invocation).await.map_err(|error| {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default(); // systemd.exec(5)
+    let (invocation, result) = (variable("INVOCATION_ID"), variable("SERVICE_RESULT"));
+    let asked = permits.stopped(&invocation, &result).await.map_err(|error| {
         Problem::new(Code::Failed, "whether an operator stopped etcd could not be noted")
             .because(error)
             .next("requorum pause --because TEXT, if it is to stay stopped")

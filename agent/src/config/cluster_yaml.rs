@@ -62,7 +62,9 @@ pub(super) fn settings(file: &Path, text: &str) -> Result<Vec<(String, String)>,
         let Some(pairs) = node.as_mapping() else {
             return Err(at(format!("{branch} has no keys below it")));
         };
-        for (key, value) in pairs {
+        let said_something =
+            |(_, value): &(&Yaml<'_>, &Yaml<'_>)| !matches!(value, Yaml::Value(Scalar::Null));
+        for (key, value) in pairs.iter().filter(said_something) {
             said.push(read(branch, key, value).map_err(&at)?);
         }
     }
@@ -95,8 +97,8 @@ fn automated(said: &[Said]) -> Result<Vec<(String, String)>, String> {
     {
         let Some(switch) = find(branch, "automated") else { continue };
         let yes = match switch.value.as_str() {
-            "true" => true,
-            "false" => false,
+            "true" | "yes" | "on" => true, // as YAML 1.1 has it, which kube-aws reads
+            "false" | "no" | "off" => false,
             word => {
                 return Err(format!("{branch}.automated is `{word}`; it must be true or false"));
             }

@@ -45,6 +45,20 @@ pub(super) fn refuse_unknown(env: &Environment) -> Result<(), Problem> {
         .next("mend it in /var/run/coreos/etcdadm-environment or in the unit"))
 }
 
+/// Whether a gate needs what is said under this name.
+pub(super) fn is_a_gates(name: &str) -> bool {
+    const OF_OURS: [&str; 6] = [
+        "REQUORUM_CLIENT_URLS",
+        "REQUORUM_INSTANCE",
+        "REQUORUM_RUNTIME_DIR",
+        "REQUORUM_SERVICE",
+        "REQUORUM_STATE_DIR",
+        "REQUORUM_TABLE",
+    ];
+    let others = ["ETCD_", "ETCDCTL_", "ETCDADM_"].iter().any(|prefix| name.starts_with(prefix));
+    OF_OURS.contains(&name) || (others && !name.ends_with("_FAILURE_PERIOD_LIMIT"))
+}
+
 /// The known word that is most like another.
 pub(crate) fn nearest<'a>(known: &[&'a str], unknown: &str) -> &'a str {
     known.iter().max_by_key(|known| likeness(known, unknown)).copied().unwrap_or_default()

@@ -17,6 +17,8 @@ use std::{
 pub const ENV_FILE: &str = "/var/run/coreos/etcdadm-environment";
 /// Where it leaves that of etcd alone.
 const ETCD_FILE: &str = "/etc/etcd-environment";
+/// What the gate writes of this is a list of the seats like any other.
+const SEATS: &str = "ETCD_INITIAL_CLUSTER";
 /// For our own settings: kube-aws writes the two others anew at each boot.
 const OWN_FILE: &str = "/etc/requorum/environment";
 
@@ -40,11 +42,12 @@ pub fn environment(
     flags: &Flags,
     process: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Environment, Problem> {
-    let all = gathered(flags, process)?;
+    let all = gathered(flags, process, true)?;
     Ok(all.into_iter().map(|(name, said)| (name, said.value)).collect())
 }
 
-/// Gathers what flags, the process's variables, the environment files and `cluster.yaml` say.
+/// Gathers what flags, the process's variables, the environment files and `cluster.yaml` say; a gate does without the
+/// last, which says nothing that it needs.
 ///
 /// # Errors
 /// [`Code::Usage`]: a variable of ours is not UTF-8, the file that was asked for is absent, or one
@@ -52,6 +55,7 @@ pub fn environment(
 pub fn gathered(
     flags: &Flags,
     process: impl Iterator<Item = (OsString, OsString)>,
+    yaml_too: bool,
 ) -> Result<Gathered, Problem> {
     let mut said = variables(process)?;
     let asked = flags.env_file.clone().or_else(|| said.get("REQUORUM_ENV_FILE").map(PathBuf::from));
@@ -71,7 +75,7 @@ pub fn gathered(
     let member_file = find(MEMBER_FILE.0).unwrap_or_else(|| MEMBER_FILE.1.to_owned());
     let yaml = find("REQUORUM_CLUSTER_YAML");
     for (name, value) in read(Path::new(&member_file), false)? {
-        if said.get(&name) == Some(&value) {
+        if name != SEATS && said.get(&name) == Some(&value) {
             said.remove(&name);
         }
     }
@@ -82,7 +86,8 @@ pub fn gathered(
         all.entry(name).or_insert(said);
     }
     let (file, must) = (yaml.as_deref().unwrap_or(cluster_yaml::FILE), yaml.is_some());
-    if let Some(text) = text_of(Path::new(file), must)? {
+    let text = if yaml_too { text_of(Path::new(file), must)? } else { None };
+    if let Some(text) = text {
         for (name, value) in cluster_yaml::settings(Path::new(file), &text)? {
             add(&mut all, name, value, file);
         }

@@ -23,10 +23,10 @@ pub trait Permits: Send + Sync {
     /// # Errors
     /// It can't be written: etcd must not start with what an earlier one left there.
     fn prepare(&self, start: Option<&Start>) -> Result<(), ServiceError>;
-    /// A life of the unit has ended, `invocation`. Answers whether an operator asked for it, which is noted then: no agent starts etcd
+    /// A life of the unit has ended, `invocation`, with this result. Answers whether an operator asked for it, which is noted then: no agent starts etcd
     /// again by itself.
     ///
     /// # Errors
     /// It can't be told, or not be noted.
-    async fn stopped(&self, invocation: &str) -> Result<bool, ServiceError>;
+    async fn stopped(&self, invocation: &str, result: &str) -> Result<bool, ServiceError>;
 }
