@@ -4,6 +4,7 @@
 //! below the name of the timers it was measured with.
 
 use super::{
+    cluster::Options,
     timeline::Figures,
     verdict::{Check, Checks, Hash},
 };
@@ -54,6 +55,23 @@ pub struct Report {
 }
 
 impl Report {
+    /// Of a run that has shown nothing yet.
+    pub fn empty(name: String, shows: &str, options: &Options) -> Self {
+        Self {
+            name,
+            shows: shows.to_owned(),
+            members: options.members,
+            pace: options.pace,
+            figures: Figures::default(),
+            acknowledged: 0,
+            unknown: 0,
+            lost: Vec::new(),
+            hashes: Vec::new(),
+            checks: Checks::default(),
+            kept: None,
+        }
+    }
+
     /// For a terminal.
     pub fn text(&self) -> String {
         let mut out = String::new();

@@ -5,11 +5,7 @@
 
 use super::{Hosts, base, scene::Scene};
 use crate::drill::{
-    cluster::Options,
-    report::Report,
-    timeline::{Figures, Tell},
-    trouble::Trouble,
-    verdict::Checks,
+    cluster::Options, report::Report, timeline::Tell, trouble::Trouble, verdict::Checks,
     writer::Writer,
 };
 
@@ -129,19 +125,7 @@ impl Story {
 
 /// Plays one story on hosts of its own, which have ended when this returns or is dropped.
 pub async fn run(story: Story, options: &Options, tell: Tell) -> Report {
-    let mut report = Report {
-        name: format!("hosts:{}", story.name()),
-        shows: story.shows().to_owned(),
-        members: options.members,
-        pace: options.pace,
-        figures: Figures::default(),
-        acknowledged: 0,
-        unknown: 0,
-        lost: Vec::new(),
-        hashes: Vec::new(),
-        checks: Checks::default(),
-        kept: None,
-    };
+    let mut report = Report::empty(format!("hosts:{}", story.name()), story.shows(), options);
     let opened = async {
         let base = base(&options.etcd_dir)?;
         Hosts::start(options, &base).await

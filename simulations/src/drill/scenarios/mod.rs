@@ -15,13 +15,7 @@ mod sealed;
 mod store_down;
 mod twice;
 
-use super::{
-    cluster::Options,
-    report::Report,
-    timeline::{Figures, Tell},
-    trouble::Trouble,
-    verdict::Checks,
-};
+use super::{cluster::Options, report::Report, timeline::Tell, trouble::Trouble};
 use stage::Stage;
 
 /// How disks are lost.
@@ -278,21 +272,9 @@ pub async fn run(scenario: Scenario, options: &Options, tell: Tell) -> Report {
 }
 
 fn unopened(name: &str, shows: &str, options: &Options, trouble: &Trouble) -> Report {
-    let mut checks = Checks::default();
-    checks.note("a healthy cluster came up", false, trouble.to_string());
-    Report {
-        name: name.to_owned(),
-        shows: shows.to_owned(),
-        members: options.members,
-        pace: options.pace,
-        figures: Figures::default(),
-        acknowledged: 0,
-        unknown: 0,
-        lost: Vec::new(),
-        hashes: Vec::new(),
-        checks,
-        kept: None,
-    }
+    let mut report = Report::empty(name.to_owned(), shows, options);
+    report.checks.note("a healthy cluster came up", false, trouble.to_string());
+    report
 }
 
 #[cfg(test)]
